@@ -1,0 +1,108 @@
+"""A request in flight: the hot object. The read callback appends to it, nothing else; it is turned into arrays later.
+
+Apart from the messages of `loadgen.exchange` because this one is made for appending and those for travelling.
+"""
+
+from array import array
+
+import numpy as np
+
+from loadgen.exchange import Done, Outcome, Part
+from loadgen.plan import Int64s
+
+PARTIAL_READS = 256  # an answer longer than this many reads travels in parts, so that memory follows the streams
+
+
+class Flight:
+    """One HTTP exchange while it runs. Times are CLOCK_MONOTONIC ns except `callbacks_ns` and `kernel_stamps`.
+
+    bodies         pieces of the de-chunked body
+    marks          len(bodies) after each read
+    callbacks_ns   CLOCK_REALTIME ns at which the read callback ran
+    kernel_stamps  per read the 48 bytes of struct scm_timestamping, or b"" where the kernel gave none
+    """
+
+    __slots__ = (
+        "bodies",
+        "callbacks_ns",
+        "carrier",
+        "connection",
+        "detail",
+        "done_ns",
+        "due_ns",
+        "index",
+        "issued_ns",
+        "kernel_stamps",
+        "marks",
+        "outcome",
+        "retries",
+        "reused",
+        "sent_ns",
+        "stamped_by_kernel",
+        "status",
+        "wire",
+    )
+
+    def __init__(self, index: int, due_ns: int, wire: bytes) -> None:
+        self.index = index
+        self.due_ns = due_ns
+        self.wire = wire
+        self.issued_ns = self.sent_ns = self.done_ns = -1
+        self.bodies: list[bytes] = []
+        self.marks: list[int] = []
+        self.callbacks_ns = array("q")
+        self.kernel_stamps: list[bytes] = []
+        self.stamped_by_kernel = True
+        self.status = 0
+        self.outcome: Outcome | None = None
+        self.detail = ""
+        self.carrier: object = None  # what carries it: a connection or a task; the transport's own business
+        self.connection = -1
+        self.reused = False
+        self.retries = 0
+
+    def take_part(self, start_ns: int, realtime_offset_ns: int) -> Part:
+        """What came since the last part, on the run's clock. `realtime_offset_ns` is REALTIME − MONOTONIC."""
+        lengths = np.fromiter(map(len, self.bodies), np.int32, len(self.bodies))
+        ends = np.concatenate(([0], np.cumsum(lengths, dtype=np.int32)))[self.marks].astype(np.int32)
+        callbacks = np.frombuffer(self.callbacks_ns, np.int64)
+        stamps = self._stamps_realtime(callbacks)
+        part = Part(
+            self.index,
+            b"".join(self.bodies),
+            ends.tobytes(),
+            (stamps - (realtime_offset_ns + start_ns)).tobytes(),
+            (callbacks - stamps).tobytes(),
+        )
+        self.bodies.clear()  # the parser appends to this very list: it must stay the same object
+        self.marks.clear()
+        self.callbacks_ns = array("q")
+        self.kernel_stamps.clear()
+        return part
+
+    def _stamps_realtime(self, callbacks: Int64s) -> Int64s:
+        joined = b"".join(self.kernel_stamps)
+        if len(joined) == 48 * len(callbacks):
+            fields = np.frombuffer(joined, np.int64).reshape(-1, 6)
+            stamps: Int64s = fields[:, 0] * 1_000_000_000 + fields[:, 1]
+            return stamps
+        self.stamped_by_kernel = False  # one read without a stamp: say so for the whole exchange
+        return callbacks
+
+    def take_done(self, start_ns: int) -> Done:
+        """How it ended, on the run's clock."""
+        assert self.outcome is not None
+        return Done(
+            self.index,
+            self.due_ns,
+            self.issued_ns - start_ns,
+            self.sent_ns - start_ns if self.sent_ns >= 0 else -1,
+            self.done_ns - start_ns,
+            self.status,
+            self.outcome,
+            self.detail[:300],
+            self.connection,
+            self.reused,
+            self.retries,
+            self.stamped_by_kernel,
+        )
