@@ -116,7 +116,6 @@ class Stop(msgspec.Struct, tag="stop", array_like=True):
 
 
 FromWorker = Part | Done | Tick | Ended
-ToWorker = Job | Body | Stop
 
 _LENGTH = struct.Struct("<I")
 

@@ -1,4 +1,7 @@
-"""The load process: issuer, transport and nothing else. `python -m loadgen.workers.worker FD` talks over socket FD.
+"""The load process: issuer, transport and nothing else. Started by `workers.local` with two sockets to its parent.
+
+Jobs and bodies come over the first one, in order, and are left in it while enough are here: that is the back pressure.
+`Stop` comes over the second, so that it never waits behind them.
 
 It decodes no answer, writes no file and draws no screen, so that nothing competes with the sockets. It lives for many
 runs (a sweep keeps its connections' process warm) and ends when its socket does: a killed parent leaves no orphan.
@@ -22,7 +25,7 @@ from loadgen.client.pacer import Pacer
 from loadgen.client.socket_transport import SocketTransport
 from loadgen.client.transport import Landed, Transport, Wiring
 from loadgen.clock import MonotonicClock, realtime_offset_ns
-from loadgen.exchange import Body, Ended, FrameReader, Job, Stop, Tick, ToWorker, frame
+from loadgen.exchange import Body, Ended, FrameReader, Job, Stop, Tick, frame
 
 TICK_NS = 100_000_000
 HEAD_START_NS = 50_000_000  # between the job's arrival and its time zero, so that the first bodies are there
@@ -42,16 +45,19 @@ def _transport(name: str, wiring: Wiring, landed: Landed) -> Transport:
 class Worker:
     """One parent, one run at a time."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, control: socket.socket) -> None:
         self._channel = channel
+        self._control = control
         self._loop = asyncio.get_running_loop()
-        self._reader = FrameReader(ToWorker)
+        self._reader = FrameReader(Job | Body)
         self._outbox: list[bytes] = []
         self._outbox_bytes = 0
         self._run: Run | None = None
         self._listening = False
-        self.closed = self._loop.create_future()
+        self._control_reader = FrameReader(Stop)
+        self.closed: asyncio.Future[None] = self._loop.create_future()
         self.listen(True)
+        self._loop.add_reader(control.fileno(), self._receive_control)
 
     def listen(self, wanted: bool) -> None:
         """Read from the parent, or leave its bytes in the socket: that is the back pressure on bodies."""
@@ -70,8 +76,8 @@ class Worker:
         except OSError:
             data = b""
         if not data:
-            if not self.closed.done():
-                self.closed.set_result(None)
+            self.listen(False)
+            self._hang_up()
             return
         for message in self._reader.feed(data):
             if isinstance(message, Job):
@@ -79,10 +85,21 @@ class Worker:
                 self._loop.create_task(self._run.until_over())
             elif self._run is not None and isinstance(message, Body):
                 self._run.supply(message)
-            elif self._run is not None and isinstance(message, Stop):
-                self._run.stop(message.now)
         if self._run is not None:
             self._run.supplied()
+
+    def _receive_control(self) -> None:
+        data = self._control.recv(4096)
+        if not data:
+            self._loop.remove_reader(self._control.fileno())
+            self._hang_up()
+        for message in self._control_reader.feed(data):
+            if self._run is not None and isinstance(message, Stop):
+                self._run.stop(message.now)
+
+    def _hang_up(self) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
 
     def send(self, message: bytes) -> None:
         self._outbox.append(message)
@@ -237,12 +254,12 @@ class Run:
             self._gc_pause_ns_max = max(self._gc_pause_ns_max, time.monotonic_ns() - self._gc_started_ns)
 
 
-async def serve(channel: socket.socket) -> None:
+async def serve(channel: socket.socket, control: socket.socket) -> None:
     """Take jobs until the parent goes."""
     channel.setblocking(False)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         channel.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
-    worker = Worker(channel)
+    worker = Worker(channel, control)
     await worker.closed
 
 
@@ -254,13 +271,13 @@ def main(arguments: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(50_000, 50, 100)  # the hot path makes no cycles; collecting often would only pause it
     np.cumsum(np.zeros(1, np.int32))  # the first call of a numpy function costs more than the next thousand
-    channel = socket.socket(fileno=int(arguments[0]))
+    channel, control = (socket.socket(fileno=int(argument)) for argument in arguments)
     try:
         import uvloop
     except ImportError:  # Windows
-        asyncio.run(serve(channel))
+        asyncio.run(serve(channel, control))
     else:
-        uvloop.run(serve(channel))
+        uvloop.run(serve(channel, control))
     return 0
 
 

@@ -1,0 +1,266 @@
+"""One answer, read as its bytes come: which events carried tokens, when, how many, and how it ended.
+
+Runs in the recorder, off the hot path. An answer is fed in parts of any size; the same bytes cut anywhere give the same
+reading (tests/endpoints/test_answer.py cuts them everywhere).
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from loadgen.endpoints.openai import (
+    Choice,
+    Event,
+    TokenKind,
+    Usage,
+    decode_event,
+    decode_events,
+    error_text,
+    failure_text,
+    kind_of,
+)
+from loadgen.endpoints.sse import SseReader
+from loadgen.exchange import Outcome
+from loadgen.plan import Int64s
+
+_BODY_BYTES_KEPT = 64 << 20  # of an answer that is no stream; more than any honest one needs
+
+
+@dataclass(slots=True)
+class Reading:
+    """What an answer said. Times are those of the reads that completed the events, int64 ns; -1 for none."""
+
+    outcome: Outcome
+    detail: str
+    finish_reason: str | None
+    first_event_ns: int
+    token_ns: list[int]
+    token_counts: list[int] | None  # tokens of each token event; None when each carried one
+    input_tokens: int | None
+    output_tokens: int
+    token_source: str
+    events: int
+    empty_events: int
+    multi_token_events: int  # when only the total is known: tokens that came on top of one per event
+    body_bytes: int
+    shared_stamps: int
+
+
+@dataclass(slots=True)
+class _Tokens:
+    """Events that may be tokens, side by side: stamp, kind, cumulative count where the server gave one."""
+
+    stamps_ns: list[int] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)  # tokens of the event by token_ids, else 0
+    cumulative: list[int] = field(default_factory=list)  # usage.completion_tokens on the event, else -1
+
+
+class Answer:
+    """Feed it the body with the stamps of its reads; `finish` says what it was."""
+
+    def __init__(self, stream: bool) -> None:
+        self._stream = stream
+        self._sse = SseReader()
+        self._ends: list[Int64s] = []
+        self._stamps: list[Int64s] = []
+        self._bytes = 0
+        self._head = b""  # of a streamed answer: enough to tell what it is when it is no stream
+        self._whole: list[bytes] = []
+        self._tokens = _Tokens()
+        self._events = self._shared = 0
+        self._first_event_ns = self._last_read_ns = -1
+        self._usage: Usage | None = None
+        self._finish_reason: str | None = None
+        self._done_mark = False
+        self._stray = False  # JSON that is no completion came: a ping, perhaps, or another protocol
+        self._problem: tuple[Outcome, str] | None = None
+
+    def feed(self, body: bytes, ends: Int64s, stamps_ns: Int64s) -> None:
+        """Bytes of the body; `ends` are the lengths of `body` after each read, `stamps_ns` when each read arrived."""
+        if len(stamps_ns):
+            self._last_read_ns = int(stamps_ns[-1])
+        start = self._bytes
+        self._bytes += len(body)
+        if not self._stream:
+            if self._bytes <= _BODY_BYTES_KEPT:
+                self._whole.append(body)
+            return
+        if len(self._head) < 2000:
+            self._head += body[: 2000 - len(self._head)]
+        if not body:
+            return
+        data, event_ends = self._sse.feed(body)
+        if data:
+            self._take(data, np.array(event_ends) - start, ends, stamps_ns)
+
+    def _take(self, data: list[bytes], event_ends: Int64s, ends: Int64s, stamps_ns: Int64s) -> None:
+        """Give each event the stamp of the read that brought its last byte."""
+        reads = np.minimum(np.searchsorted(ends, event_ends), len(stamps_ns) - 1)
+        stamps = stamps_ns[reads].tolist()
+        self._shared += len(data) - len(np.unique(reads))
+        if self._first_event_ns < 0:
+            self._first_event_ns = stamps[0]
+        self._events += len(data)
+        if data[-1].strip() == b"[DONE]":
+            self._done_mark = True
+            self._events -= 1
+            data = data[:-1]
+        try:
+            events = decode_events(data) if data else []
+        except msgspec.DecodeError:
+            events = self._decode_one_by_one(data)
+        tokens = self._tokens
+        for event, stamp_ns in zip(events, stamps, strict=False):
+            if event is None:
+                continue
+            choices = event.choices
+            if choices:
+                kind = kind_of(choices)
+                if kind:
+                    tokens.stamps_ns.append(stamp_ns)
+                    tokens.kinds.append(kind)
+                    ids = choices[0].token_ids
+                    tokens.counts.append(len(ids) if isinstance(ids, list) else 0)
+                    usage = event.usage
+                    counted = usage.completion_tokens if usage is not None else None
+                    tokens.cumulative.append(-1 if counted is None else counted)
+                self._note_finish(choices)
+            if event.usage is not None:
+                self._usage = event.usage
+            if event.error is not None:
+                self._problem = self._problem or (Outcome.STREAM_ERROR, error_text(event.error))
+            elif choices is None and event.usage is None:
+                self._stray = True
+
+    def _note_finish(self, choices: list[Choice]) -> None:
+        for choice in choices:
+            if choice.finish_reason is not None:
+                self._finish_reason = str(choice.finish_reason)
+
+    def _decode_one_by_one(self, data: list[bytes]) -> list[Event | None]:
+        """Something among these is no event: find it, keep the rest."""
+        events: list[Event | None] = []
+        for one in data:
+            try:
+                events.append(decode_event(one))
+            except msgspec.DecodeError:
+                events.append(None)
+                if one.strip() == b"[DONE]":
+                    self._done_mark = True
+                elif self._problem is None:
+                    start = one[:60].decode("utf-8", "replace")
+                    self._problem = (Outcome.NOT_OPENAI, f"an event that is not JSON: {start!r}")
+        return events
+
+    def finish(self, status: int, outcome: Outcome, detail: str) -> Reading:
+        """The exchange has ended as the transport says; the content may know better."""
+        if status >= 400 and outcome in (Outcome.OK, Outcome.TRUNCATED):
+            text = failure_text(self._head if self._stream else b"".join(self._whole))
+            return self._reading(Outcome.HTTP_ERROR, f"HTTP {status}: {text}" if text else f"HTTP {status}")
+        if not self._stream:
+            return self._finish_whole(b"".join(self._whole), outcome, detail)
+        data, ends = self._sse.finish()
+        if data and outcome in (Outcome.OK, Outcome.TRUNCATED):
+            last = np.array([self._last_read_ns])
+            self._take(data, np.array(ends) * 0, np.array([1]), last)
+        if outcome not in (Outcome.OK, Outcome.TRUNCATED):
+            return self._reading(outcome, detail)
+        if self._events == 0 and not self._done_mark and self._head.strip():
+            return self._finish_unstreamed(outcome, detail)
+        return self._reading(*self._verdict(outcome, detail))
+
+    def _verdict(self, outcome: Outcome, detail: str) -> tuple[Outcome, str]:
+        """End of stream: success is a finish_reason or `[DONE]`; a connection that ends without either was cut."""
+        if self._problem is not None:
+            return self._problem
+        if self._finish_reason is not None or (self._done_mark and self._tokens.kinds):
+            return Outcome.OK, ""
+        if outcome is Outcome.TRUNCATED or self._tokens.kinds:
+            return Outcome.TRUNCATED, detail or "the stream ended without a finish_reason"
+        if self._stray:
+            return Outcome.NOT_OPENAI, "events that are no completion"
+        return Outcome.EMPTY, "a 200 answer without a single token"
+
+    def _finish_unstreamed(self, outcome: Outcome, detail: str) -> Reading:
+        """Asked for a stream, got something else: a JSON answer, an error, a web page."""
+        if self._head.lstrip().startswith(b"{") and self._bytes <= len(self._head):
+            return self._finish_whole(self._head, outcome, detail)
+        return self._reading(Outcome.NOT_OPENAI, f"not an event stream: {failure_text(self._head)}")
+
+    def _finish_whole(self, body: bytes, outcome: Outcome, detail: str) -> Reading:
+        if outcome not in (Outcome.OK, Outcome.TRUNCATED):
+            return self._reading(outcome, detail)
+        try:
+            event = decode_event(body)
+        except msgspec.DecodeError:
+            if outcome is Outcome.TRUNCATED:
+                return self._reading(outcome, detail)
+            return self._reading(Outcome.NOT_OPENAI, f"not a completion: {failure_text(body)}" if body else "no body")
+        if event is None or (event.choices is None and event.error is None):
+            return self._reading(Outcome.NOT_OPENAI, f"not a completion: {failure_text(body)}")
+        if event.error is not None:
+            return self._reading(Outcome.STREAM_ERROR, error_text(event.error))
+        self._usage = event.usage
+        self._note_finish(event.choices or [])
+        self._events = 1
+        self._first_event_ns = self._last_read_ns
+        if any(choice.text or choice.message for choice in event.choices or []):
+            self._tokens = _Tokens([self._last_read_ns], [TokenKind.TEXT], [0], [-1])
+            return self._reading(Outcome.OK, "")
+        return self._reading(Outcome.EMPTY, "a 200 answer without a single token")
+
+    def _reading(self, outcome: Outcome, detail: str) -> Reading:
+        stamps, counts, empty, total, source = _count_tokens(self._tokens, self._usage, self._stream)
+        several = [count for count in counts if count > 1]
+        bundled = len(several) if several else max(0, total - len(stamps))
+        return Reading(
+            outcome=outcome,
+            detail=detail[:300],
+            finish_reason=self._finish_reason,
+            first_event_ns=self._first_event_ns,
+            token_ns=stamps,
+            token_counts=counts if several else None,
+            input_tokens=self._usage.prompt_tokens if self._usage is not None else None,
+            output_tokens=total,
+            token_source=source,
+            events=self._events,
+            empty_events=empty,
+            multi_token_events=bundled if self._stream else 0,
+            body_bytes=self._bytes,
+            shared_stamps=self._shared,
+        )
+
+
+def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[list[int], list[int], int, int, str]:
+    """(stamps of token events, tokens of each, how many were empty, total, source).
+
+    The server's own count comes first. Events with text are tokens for certain; events without are, in their order, as
+    long as the count says that some are missing. What is still missing then sat in events that carried several: exactly
+    known with token ids or running usage, otherwise only their number.
+    """
+    text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]
+    total = usage.completion_tokens if usage is not None else None
+    counts = [1] * len(sure)
+    source = "usage" if total is not None else "events"
+    if tokens.cumulative and tokens.cumulative[-1] > 0 and min(tokens.cumulative) >= 0:
+        steps = np.diff(np.array([0, *tokens.cumulative]))
+        if (steps >= 0).all():
+            sure = (steps > 0).tolist()
+            counts = steps.tolist()
+    elif any(tokens.counts):
+        sure = [count > 0 for count in tokens.counts]
+        counts = tokens.counts
+        source = "usage" if total is not None else "token_ids"
+    elif total is not None and total > text and stream:
+        missing = total - text
+        for wanted in (TokenKind.EMPTY, TokenKind.EMPTY_LAST):
+            for at, kind in enumerate(tokens.kinds):
+                if missing and kind == wanted:
+                    sure[at] = True
+                    missing -= 1
+    stamps = [stamp for stamp, is_token in zip(tokens.stamps_ns, sure, strict=True) if is_token]
+    kept = [count for count, is_token in zip(counts, sure, strict=True) if is_token]
+    empty = sum(1 for kind, is_token in zip(tokens.kinds, sure, strict=True) if is_token and kind != TokenKind.TEXT)
+    return stamps, kept, empty, total if total is not None else sum(kept), source

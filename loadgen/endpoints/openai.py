@@ -1,0 +1,126 @@
+"""OpenAI's chat and completions: the JSON of a request, and the meaning of an event of its answer.
+
+Nothing here knows time, sockets or files. What servers do differently stands in `dialects`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+PATHS: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+
+
+def encode(endpoint: str, model: str, prompt: str | list[int], fields: dict[str, Any]) -> bytes:
+    """The body of a request. `fields` are the dialect's (max_tokens, stream, …) and the user's own, in that order."""
+    asked: dict[str, Any] = {"model": model}
+    if endpoint == "chat":
+        asked["messages"] = [{"role": "user", "content": prompt}]
+    else:
+        asked["prompt"] = prompt
+    return msgspec.json.encode(asked | fields)
+
+
+class Delta(msgspec.Struct, gc=False):
+    """What a chat event adds. Reasoning is output too: it was generated, paid for and streamed."""
+
+    role: Any = None
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    index: Any = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    text: Any = None
+    finish_reason: Any = None
+    token_ids: Any = None
+
+
+class Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Event(msgspec.Struct, gc=False):
+    """One JSON object of an answer, streamed or whole; everything we do not use is skipped by the parser."""
+
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    error: Any = None
+    object: Any = None
+
+
+class TokenKind:
+    """What an event carries, as far as it can be told before the end of the stream."""
+
+    NONE = 0  # role, usage, comment
+    TEXT = 1  # output for certain
+    EMPTY = 2  # a choice without text: a token when the server's count says so (end-of-sequence tokens are)
+    EMPTY_LAST = 3  # the same on the event of the finish_reason
+
+
+_ONE: msgspec.json.Decoder[Event | None] = msgspec.json.Decoder(Event | None)
+_MANY: msgspec.json.Decoder[list[Event | None]] = msgspec.json.Decoder(list[Event | None])
+
+
+def decode_events(data: list[bytes]) -> list[Event | None]:
+    """All events in one call of the parser: half the cost of one by one. Raises msgspec.DecodeError."""
+    if len(data) == 1:
+        return [_ONE.decode(data[0])]
+    return _MANY.decode(b"[" + b",".join(data) + b"]")
+
+
+def decode_event(data: bytes) -> Event | None:
+    """One event. Raises msgspec.DecodeError."""
+    return _ONE.decode(data)
+
+
+def kind_of(choices: list[Choice]) -> int:
+    """The strongest kind among the choices of an event (n > 1 sends several)."""
+    strongest = TokenKind.NONE
+    for choice in choices:
+        delta = choice.delta
+        if delta is not None:
+            if delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls or delta.refusal:
+                return TokenKind.TEXT
+            empty = delta.role is None or choice.finish_reason is not None
+        elif choice.text:
+            return TokenKind.TEXT
+        else:
+            empty = choice.text is not None or choice.finish_reason is not None
+        if choice.token_ids:
+            return TokenKind.TEXT
+        if empty and strongest != TokenKind.EMPTY_LAST:
+            strongest = TokenKind.EMPTY_LAST if choice.finish_reason is not None else TokenKind.EMPTY
+    return strongest
+
+
+def error_text(error: Any) -> str:
+    """The sentence inside an error, object or string, OpenAI's shape or another's."""
+    if isinstance(error, dict):
+        inner = error.get("message") or error.get("error") or error.get("detail") or error
+        return inner if isinstance(inner, str) else error_text(inner) if isinstance(inner, dict) else str(inner)
+    return str(error)
+
+
+def failure_text(body: bytes) -> str:
+    """What a server says in the body of a failed answer, in one line: JSON's message, or the first words."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body[:2000].decode("utf-8", "replace")
+        if "<html" in text.lower() or "<!doctype" in text.lower():
+            import re
+
+            title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+            return f"an HTML page{': ' + ' '.join(title[1].split()) if title else ''}"
+        return " ".join(text.split())[:300]
+    if isinstance(answer, dict):
+        for key in ("error", "detail", "message"):
+            if answer.get(key):
+                return " ".join(error_text(answer[key]).split())[:300]
+    return " ".join(str(answer).split())[:300]

@@ -1,0 +1,107 @@
+"""The run folder: which file is where, and how a run that was cut is read.
+
+A run folder is readable at any moment: what is written is written in whole blocks, and a torn last block is left out.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from loadgen.errors import RunFolderError
+
+MANIFEST = "manifest.json"
+PLAN = "plan.arrow"
+RECORDS = "records"
+TELEMETRY_FILE = "telemetry.arrows"
+HISTOGRAMS = "histograms.hlog"
+SUMMARY = "summary.json"
+REPORT = "report.html"
+PARQUET = "records.parquet"
+
+
+def create(folder: Path) -> None:
+    """Make a new run folder. Raises RunFolderError when it exists or cannot be made."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise RunFolderError(
+            f"The folder {folder} exists already.", "Choose another with --out, or move it away."
+        ) from None
+    except OSError as error:
+        raise RunFolderError(
+            f"Cannot make the folder {folder}: {error.strerror}.", "Choose another place with --out."
+        ) from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file in one step: a reader sees the old one or the new one, also after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as sink:
+        sink.write(msgspec.json.format(msgspec.json.encode(content), indent=1))
+        sink.write(b"\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises RunFolderError with a sentence when the file is missing or is no JSON object."""
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{path.parent} has no {path.name}.", "Give the folder of a run or of a sweep.") from None
+    except OSError as error:
+        raise RunFolderError(f"Cannot read {path}: {error.strerror}.") from None
+    except msgspec.DecodeError as error:
+        raise RunFolderError(f"{path} is not JSON: {error}.", "It was not written by loadgen, or was edited.") from None
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} holds no JSON object.", "It was not written by loadgen, or was edited.")
+    return content
+
+
+def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The whole record batches of an Arrow IPC stream; a torn end is left out, an empty file has none."""
+    with path.open("rb") as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+            yield from reader
+        except (pa.ArrowInvalid, OSError, EOFError, StopIteration):
+            return
+
+
+def record_files(folder: Path) -> list[Path]:
+    """One file per worker."""
+    return sorted((folder / RECORDS).glob("*.arrows"))
+
+
+def read_records(folder: Path) -> Iterator[pa.RecordBatch]:
+    """All records of a run, batch by batch, worker after worker."""
+    for path in record_files(folder):
+        yield from read_batches(path)
+
+
+def read_telemetry(folder: Path) -> pa.Table | None:
+    """Client and server gauges, or None when there are none."""
+    path = folder / TELEMETRY_FILE
+    batches = list(read_batches(path)) if path.exists() else []
+    return pa.Table.from_batches(batches) if batches else None
+
+
+def to_parquet(folder: Path) -> None:
+    """Turn the records into one Parquet file for other tools: `records.parquet`, derived and replaceable."""
+    import pyarrow.parquet as pq
+
+    target = folder / PARQUET
+    temporary = target.with_name(target.name + ".tmp")
+    writer: pq.ParquetWriter | None = None
+    for batch in read_records(folder):
+        if writer is None:
+            writer = pq.ParquetWriter(temporary, batch.schema, compression="zstd")
+        writer.write_batch(batch)
+    if writer is not None:
+        writer.close()
+        temporary.replace(target)
