@@ -1,0 +1,106 @@
+"""The gaps between token events, reduced as they stream by: exact up to four million, then counted in log buckets.
+
+This is what keeps memory from growing with tokens. Rows are requests; only those that ended well are handed in.
+Three significant digits: a bucket is at most 1/1024 of its value wide. Slices of issue time (32 to 64 of them) keep the
+counts apart enough to leave the warm-up out later.
+"""
+
+import numpy as np
+
+from loadgen.analysis.sample import Floats, Int64s, Sample, merged
+from loadgen.units import NS_PER_MS
+
+EXACT_MAX = 4_000_000
+SLICES = 64
+_DIGIT_BITS = 10  # 2^10 buckets an octave: three significant digits
+_BUCKETS = (42 - _DIGIT_BITS) << _DIGIT_BITS  # up to 2^42 ns, more than an hour
+
+
+def bucket_of(gaps_ns: Int64s) -> Int64s:
+    """The bucket of each gap (int64[n], ns ≥ 0): exact below 2,048 ns, then 1,024 buckets an octave."""
+    capped = np.minimum(gaps_ns, (1 << 41) - 1)
+    shift = np.maximum(np.frexp(capped.astype(np.float64))[1] - 1 - _DIGIT_BITS, 0).astype(np.int64)
+    return np.asarray((shift << _DIGIT_BITS) + (capped >> shift), np.int64)
+
+
+def middle_ns(buckets: Int64s) -> Floats:
+    """The middle of each bucket in ns."""
+    shift = np.maximum((buckets >> _DIGIT_BITS) - 1, 0)
+    low = (buckets - (shift << _DIGIT_BITS)) << shift
+    return np.asarray(low + ((np.int64(1) << shift) - 1) / 2, np.float64)
+
+
+class Gaps:
+    """All gaps of all rows so far."""
+
+    def __init__(self, exact_max: int = EXACT_MAX) -> None:
+        self._exact_max = exact_max
+        self._exact: list[Int64s] | None = []
+        self._total = 0
+        self._rows: list[tuple[Int64s, Int64s]] = []  # per batch: gaps per row, issued_ns per row
+        self._slice_ns = NS_PER_MS
+        self._buckets: dict[int, Int64s] = {}
+
+    @property
+    def exact(self) -> bool:
+        return self._exact is not None
+
+    def add(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:
+        """`gaps_ns` of the next rows, `per_row[i]` of them for row i; a gap below 0 (clock step) counts as 0."""
+        gaps_ns = np.maximum(gaps_ns, 0)
+        self._total += len(gaps_ns)
+        self._rows.append((per_row, np.maximum(issued_ns, 0)))
+        if self._exact is None:
+            self._count(gaps_ns, *self._rows[-1])
+            return
+        self._exact.append(gaps_ns)
+        if self._total > self._exact_max:
+            for gaps, row in zip(self._exact, self._rows, strict=True):
+                self._count(gaps, *row)
+            self._exact = None
+
+    def _count(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:
+        if not len(gaps_ns):
+            return
+        latest_ns = int(issued_ns.max())
+        while latest_ns // self._slice_ns >= SLICES:
+            folded: dict[int, Int64s] = {}
+            for place, counts in self._buckets.items():
+                folded[place // 2] = folded[place // 2] + counts if place // 2 in folded else counts
+            self._buckets, self._slice_ns = folded, self._slice_ns * 2
+        buckets, slices = bucket_of(gaps_ns), np.repeat(issued_ns // self._slice_ns, per_row)
+        for place in np.unique(slices).tolist():
+            counts = np.bincount(buckets[slices == place], minlength=_BUCKETS)
+            self._buckets[place] = self._buckets[place] + counts if place in self._buckets else counts
+
+    def samples(self, part: Int64s, parts: int, zeros: Int64s) -> list[Sample]:
+        """One sample per part; `part[row]` is the part a row belongs to, -1 for none; parts follow each other in time.
+
+        `zeros[row]` gaps of 0 are added for a row: its tokens that shared an event with the token before. With log
+        buckets a slice belongs to the part in whose issue times its middle lies.
+        """
+        gaps = self._exact_parts(part, parts) if self._exact is not None else self._bucket_parts(part, parts)
+        noughts = np.bincount(part[part >= 0], zeros[part >= 0], parts).astype(np.int64)
+        return [
+            merged([each, Sample(np.zeros(1), np.array([nought]))]) if nought else each
+            for each, nought in zip(gaps, noughts.tolist(), strict=True)
+        ]
+
+    def _exact_parts(self, part: Int64s, parts: int) -> list[Sample]:
+        assert self._exact is not None
+        gaps_ns = np.concatenate([np.empty(0, np.int64), *self._exact])
+        per_row = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._rows)])
+        part_of_gap = np.repeat(part, per_row)
+        return [Sample(np.sort(gaps_ns[part_of_gap == each].astype(np.float64))) for each in range(parts)]
+
+    def _bucket_parts(self, part: Int64s, parts: int) -> list[Sample]:
+        issued_ns = np.concatenate([issued for _, issued in self._rows])
+        filled = [each for each in range(parts) if (part == each).any()]
+        starts_ns = [issued_ns[part == each].min() for each in filled]
+        counts = np.zeros((parts, _BUCKETS), np.int64)
+        for place, of_slice in self._buckets.items():
+            middle = (place + 0.5) * self._slice_ns
+            if filled and starts_ns[0] <= middle <= issued_ns[part == filled[-1]].max():
+                counts[filled[int(np.searchsorted(starts_ns, middle, side="right")) - 1]] += of_slice
+        values = middle_ns(np.arange(_BUCKETS))
+        return [Sample(values[each > 0], each[each > 0]) for each in counts]

@@ -1,0 +1,36 @@
+"""Lengths asked and lengths obtained: whether the workload that was measured is the one that was meant."""
+
+from typing import Any
+
+import numpy as np
+
+from loadgen.analysis.data import Columns
+from loadgen.analysis.sample import Bools, Floats
+
+
+def token_source(sources: Any) -> str | None:
+    """Who counted the output tokens: the one source, "mixed" for several, None when nothing was answered."""
+    found = set(sources) - {""}
+    return "mixed" if len(found) > 1 else next(iter(found), None)
+
+
+def lengths_section(columns: Columns, rows: Bools) -> dict[str, Any]:
+    """point["lengths"] of the requests `rows`; shares are of the requests where both numbers are known."""
+    events = int(columns["token_events"][rows].sum())
+    empty = int(np.nansum(columns["empty_events"][rows]))
+    section: dict[str, Any] = {}
+    for side in ("input", "output"):
+        asked, obtained = columns[f"planned_{side}_tokens"][rows], columns[f"{side}_tokens"][rows]
+        both = ~np.isnan(asked) & ~np.isnan(obtained) & (asked > 0)
+        section[f"{side}_asked_mean"] = _mean(asked[both])
+        section[f"{side}_obtained_mean"] = _mean(obtained[both])
+        section[f"{side}_mismatch_share"] = _mean((asked != obtained)[both].astype(np.float64))
+    return section | {
+        "empty_events": empty,
+        "empty_share": empty / events if events else None,
+        "multi_token_share": float(np.nansum(columns["multi_token_events"][rows])) / events if events else None,
+    }
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None

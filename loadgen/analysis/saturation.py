@@ -1,0 +1,169 @@
+"""Where the server saturates, from the points of a sweep: the highest stable rate, the knee, the peak, and the reason.
+
+Points where the client was the limit say nothing about the server and never count. A point is saturated when it has
+that finding; stable when its verdict finds no fault with server or steadiness. Nothing is extrapolated: where a sweep
+has never been above or below capacity, that end of the interval is None.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from loadgen.analysis.findings import Code
+from loadgen.analysis.sample import Floats
+from loadgen.units import format_number
+
+KNEE_POINTS_MIN = 5
+KNEE_GAIN = 0.5  # the bent line must leave at most this share of the straight one's squared error
+CACHE_FULL = 0.95
+
+Point = dict[str, Any]
+
+
+def saturation(points: list[Point]) -> dict[str, Any] | None:
+    """summary["saturation"]; None when no point with a finite rate can be used."""
+    usable = sorted((each for each in points if _counts(each)), key=rate_of)
+    if not usable:
+        return None
+    cut = _cut(usable)
+    stable = [each for each in usable[:cut] if is_stable(each)]
+    saturated = [each for each in usable[cut:] if is_saturated(each)]
+    return {
+        "max_stable_rate": _max_stable_rate(stable, saturated),
+        "max_goodput_rate": _max_goodput_rate(usable),
+        "knee_rate": _knee_rate(usable),
+        "peak_output_throughput": _peak(points, "output_throughput"),
+        "reason": _reason(stable, saturated),
+    }
+
+
+def rate_of(point: Point) -> float:
+    """What the point is named after: the rate asked, else the rate offered; infinite for all at once."""
+    asked = point.get("request_rate")
+    if asked == "inf":
+        return math.inf
+    return float(asked if asked is not None else point.get("offered_rate") or math.inf)
+
+
+def is_saturated(point: Point) -> bool:
+    return any(each["code"] == Code.SATURATED for each in point["findings"])
+
+
+def is_stable(point: Point) -> bool:
+    return point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") and not is_saturated(point)
+
+
+def _cut(usable: list[Point]) -> int:
+    """Stable below, saturated from here on, with the fewest points on the wrong side; the lower place of equals.
+
+    A steadiness test errs once in a hundred: one odd point must not overrule its neighbours on both sides.
+    """
+    costs = [sum(map(is_saturated, usable[:cut])) + sum(map(is_stable, usable[cut:])) for cut in range(len(usable) + 1)]
+    return costs.index(min(costs))
+
+
+def _counts(point: Point) -> bool:
+    open_loop = math.isfinite(rate_of(point)) and point.get("request_rate") is not None
+    return open_loop and point["verdict"] != "CLIENT_LIMITED"
+
+
+def _max_stable_rate(stable: list[Point], saturated: list[Point]) -> dict[str, Any]:
+    """`value` with [low, high] and the `method` behind them; `stable`, `saturated`: the rates tested on both sides."""
+    below = rate_of(stable[-1]) if stable else None
+    above = rate_of(saturated[0]) if saturated else None
+    tested = {"stable": below, "saturated": above}
+    capacity = _capacity(saturated)
+    if capacity is None:
+        return {"value": below, "low": below, "high": above, "method": "highest stable rate tested"} | tested
+    value, low, high = (min(max(each, below or 0.0), above or math.inf) for each in capacity)
+    if below is not None and not low < high:  # the server completes less when overloaded than it did below
+        return {"value": below, "low": below, "high": above, "method": "highest stable rate tested"} | tested
+    return {"value": value, "low": low, "high": high, "method": "completions of the saturated points"} | tested
+
+
+def _capacity(saturated: list[Point]) -> tuple[float, float, float] | None:
+    """Completions/s of the saturated points: the lowest of them, pooled with those whose interval overlaps its own."""
+    known = [(each["achieved_rate"], each["confidence"].get("achieved_rate")) for each in saturated]
+    known = [(rate, interval) for rate, interval in known if rate and interval and interval[1] > interval[0]]
+    if not known:
+        return None
+    low, high = known[0][1]
+    alike = [(rate, interval) for rate, interval in known if interval[0] <= high and interval[1] >= low]
+    rates = np.array([rate for rate, _ in alike])
+    halves = np.array([(interval[1] - interval[0]) / 2 for _, interval in alike])
+    weights = 1 / halves**2
+    value, half = float(rates @ weights / weights.sum()), float(1 / np.sqrt(weights.sum()))
+    return value, value - half, value + half
+
+
+def _max_goodput_rate(usable: list[Point]) -> dict[str, Any] | None:
+    """The highest rate within the SLO, below the first that breaks it; None without an SLO."""
+    judged = [each for each in usable if each.get("slo") and each["slo"]["met"] is not None]
+    if not judged:
+        return None
+    broken = next((rate_of(each) for each in judged if not each["slo"]["met"]), None)
+    within = [rate_of(each) for each in judged if each["slo"]["met"] and (broken is None or rate_of(each) < broken)]
+    best = max(within, default=None)
+    return {"value": best, "low": best, "high": broken}
+
+
+def _peak(points: list[Point], key: str) -> dict[str, Any] | None:
+    known = [each for each in points if each.get(key) is not None and each["verdict"] != "CLIENT_LIMITED"]
+    if not known:
+        return None
+    best = max(known, key=lambda each: float(each[key]))
+    low, high = best["confidence"].get(key) or (None, None)
+    return {"value": best[key], "low": low, "high": high}
+
+
+def _knee_rate(usable: list[Point]) -> dict[str, Any] | None:
+    """Where the latency curve bends: two segments through log(mean E2EL) against log(rate), continuous at the knee.
+
+    None with fewer than five points, when the bend is not upward, or when one line does nearly as well. `low` and
+    `high` are the rates tested on both sides of it.
+    """
+    known = [each for each in usable if each["mean_e2el_ms"]]
+    rates = np.log(np.array([rate_of(each) for each in known]))
+    latencies = np.log(np.array([each["mean_e2el_ms"] for each in known]))
+    if len(rates) < KNEE_POINTS_MIN or np.ptp(rates) == 0:
+        return None
+    straight = _fit(rates, latencies, None)
+    places = np.linspace(rates[1], rates[-2], 101)
+    fits = [_fit(rates, latencies, place) for place in places]
+    best = min(range(len(fits)), key=lambda k: fits[k][0])
+    error, bend = fits[best]
+    if bend <= 0 or error > KNEE_GAIN * straight[0]:
+        return None
+    place = places[best]
+    below, above = rates[rates <= place + 1e-9].max(), rates[rates >= place - 1e-9].min()
+    return {"value": math.exp(place), "low": math.exp(below), "high": math.exp(above)}
+
+
+def _fit(x: Floats, y: Floats, knee: float | None) -> tuple[float, float]:
+    """(squared error, change of slope at the knee) of the best line, bent at `knee`."""
+    columns = [np.ones_like(x), x] + ([] if knee is None else [np.maximum(x - knee, 0.0)])
+    design = np.stack(columns, axis=1)
+    solution = np.linalg.lstsq(design, y, rcond=None)[0]
+    return float(((design @ solution - y) ** 2).sum()), 0.0 if knee is None else float(solution[2])
+
+
+def _reason(stable: list[Point], saturated: list[Point]) -> str:
+    """One sentence from evidence, without its full stop; what the server told of itself comes first."""
+    if not saturated:
+        if not stable:
+            return "no rate tested was stable, and none was plainly above capacity"
+        return f"the server kept up at the rates tested, up to {format_number(rate_of(stable[-1]))} req/s"
+    point = saturated[0]
+    server = point.get("server") or {}
+    waiting, running = server.get("waiting_max"), server.get("running_max")
+    cache, preemptions = server.get("kv_cache_max"), server.get("preemptions")
+    if (cache or 0) > CACHE_FULL or (preemptions or 0) > 0:
+        told = [f"{format_number(100 * cache)} % used"] if cache is not None else []
+        told += [f"{format_number(preemptions)} preemptions"] if preemptions else []
+        return f"the KV cache is full ({', '.join(told)})"
+    at_cap = running is not None and (server.get("running_mean") or 0) >= 0.9 * running
+    if running and waiting and at_cap:
+        return f"the decode batch is full ({format_number(running)} running, {format_number(waiting)} waiting)"
+    achieved, offered = format_number(point["achieved_rate"] or 0.0), format_number(point["offered_rate"] or 0.0)
+    return f"completions stop growing with arrivals ({achieved} of {offered} req/s completed)"

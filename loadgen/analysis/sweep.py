@@ -1,0 +1,83 @@
+"""A sweep's summary, and its answer in words: what the last screen says before it shows a table.
+
+Honest about its ends: a sweep that never saturated, or was never stable, says so and says what to do next.
+"""
+
+from typing import Any
+
+from loadgen.analysis.saturation import Point, is_stable, rate_of, saturation
+from loadgen.units import NS_PER_MS, format_duration, format_number
+
+SCHEMA = 1
+
+
+def sweep_summary(points: list[Point], header: dict[str, Any]) -> dict[str, Any]:
+    """`summary.json` of a sweep: `header` (tool, target, dataset, seed, started, slo) with points and saturation."""
+    return {"schema": SCHEMA, "kind": "sweep"} | header | {"points": points, "saturation": saturation(points)}
+
+
+def answer(summary: dict[str, Any]) -> str:
+    """One to three sentences: where it saturates and why, what latency is below that, what the SLO allows."""
+    points, found = summary["points"], summary["saturation"]
+    if not points:
+        return "Nothing was measured."
+    limited = [each for each in points if each["verdict"] == "CLIENT_LIMITED"]
+    if found is None:
+        if len(limited) == len(points):
+            return (
+                "This machine was the limit at every rate, so nothing can be said about the server."
+                " `loadgen calibrate` shows what it can do."
+            )
+        return _latency_sentence(points[-1])
+    sentences = [_saturation_sentence(found), _goodput_sentence(found.get("max_goodput_rate"))]
+    stable = [each for each in points if is_stable(each) and rate_of(each) <= (_stable_rate(found) or 0.0)]
+    if stable:
+        sentences.append(_latency_sentence(max(stable, key=rate_of)))
+    if limited:
+        rates = ", ".join(format_number(rate_of(each)) for each in limited)
+        sentences.append(f"At {rates} req/s this machine was the limit; those points do not count.")
+    return " ".join(each for each in sentences if each)
+
+
+def _stable_rate(found: dict[str, Any]) -> float | None:
+    rate: float | None = found["max_stable_rate"]["stable"]
+    return rate
+
+
+def _saturation_sentence(found: dict[str, Any]) -> str:
+    rate, reason = found["max_stable_rate"], found["reason"]
+    if rate["saturated"] is None:
+        if rate["value"] is None:
+            return f"No saturation point was found: {reason}. Run longer, or lower the rates."
+        return f"Not saturated: {reason}. Sweep higher to find the limit."
+    if rate["value"] is None:
+        return f"Saturated already at {format_number(rate['saturated'])} req/s: {reason}. Sweep lower."
+    value, between = format_number(rate["value"]), ""
+    if rate["method"].startswith("completions"):
+        between = f" (95 % CI {format_number(rate['low'])} to {format_number(rate['high'])})"
+    elif rate["low"] is not None and rate["high"] is not None:
+        between = f" or more (stable there, saturated at {format_number(rate['high'])})"
+    sentence = f"Saturates at {value} req/s{between}: {reason}."
+    return sentence if rate["stable"] is not None else f"{sentence} No rate tested was stable: sweep lower."
+
+
+def _goodput_sentence(rate: dict[str, Any] | None) -> str:
+    if rate is None:
+        return ""
+    if rate["value"] is None:
+        return f"The SLO is missed even at {format_number(rate['high'])} req/s."
+    beyond = "" if rate["high"] is None else f", not at {format_number(rate['high'])}"
+    return f"The SLO holds up to {format_number(rate['value'])} req/s{beyond}."
+
+
+def _latency_sentence(point: Point) -> str:
+    rate = rate_of(point)
+    where = f"At {format_number(rate)} req/s" if rate != float("inf") else "With all requests at once"
+    for name, key in (("p99", "p99_ttft_ms"), ("median", "median_ttft_ms")):
+        value = point[key]
+        if value is not None and key not in point["indicative"]:
+            return f"{where} {name} TTFT is {format_duration(value * NS_PER_MS)}."
+    median = point["median_ttft_ms"]
+    if median is None:
+        return f"{where} no request completed."
+    return f"{where} median TTFT is about {format_duration(median * NS_PER_MS)}, from {point['completed']} requests."
