@@ -9,7 +9,7 @@ import time
 
 import aiohttp
 
-from loadgen.client.flight import Flight
+from loadgen.client.flight import Flight, Tape
 from loadgen.client.tls import tls_context
 from loadgen.client.transport import REQUEST_ID, Counters, Landed, Wiring
 from loadgen.exchange import Outcome
@@ -39,9 +39,10 @@ class AiohttpTransport:
 
     async def _exchange(self, flight: Flight) -> None:
         flight.stamped_by_kernel = False
+        flight.tape = Tape()
         outcome, detail = Outcome.OK, ""
         try:
-            await self._post(flight)
+            await self._post(flight, flight.tape)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionError, OSError) as error:
             outcome = Outcome.TRUNCATED if flight.status else Outcome.CONNECT_ERROR
             detail = str(error) or type(error).__name__
@@ -52,7 +53,7 @@ class AiohttpTransport:
         flight.outcome, flight.detail = outcome, detail
         self._landed(flight)
 
-    async def _post(self, flight: Flight) -> None:
+    async def _post(self, flight: Flight, tape: Tape) -> None:
         headers = {REQUEST_ID: str(flight.index)}
         proxy = self._wiring.proxy or None
         async with self._session.post(
@@ -61,13 +62,16 @@ class AiohttpTransport:
             flight.sent_ns = flight.issued_ns  # aiohttp does not tell when the last byte left
             flight.status = answer.status
             async for data in answer.content.iter_any():
-                flight.callbacks_ns.append(time.time_ns())
-                flight.bodies.append(data)
-                flight.marks.append(len(flight.bodies))
+                tape.callbacks_ns.append(time.time_ns())
+                tape.bodies.append(data)
+                tape.marks.append(len(tape.bodies))
 
     def cancel(self, flight: Flight) -> None:
         if isinstance(flight.carrier, asyncio.Task):
             flight.carrier.cancel()
+
+    def tick(self, elapsed_ns: int) -> None:
+        """Nothing to adapt."""
 
     async def close(self) -> None:
         await self._session.close()

@@ -2,6 +2,9 @@
 
 All sockets live in one epoll set of their own and uvloop watches that set's descriptor: one callback of the loop serves
 every socket that is ready, which costs a tenth less CPU per event than a reader per socket (docs/design/002).
+
+Since the kernel stamps what arrives, reading later costs no accuracy: at high event rates the set is served on a beat
+instead of at every arrival, which saves most of the wake-ups. Not for closed loops, whose next send waits for a read.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import socket
 
 from loadgen.client.connection import RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING, Connection
 from loadgen.client.flight import Flight
+from loadgen.client.timerfd import TimerFd
 from loadgen.client.tls import TlsConnection, tls_context
 from loadgen.client.transport import REQUEST_ID, Counters, Landed, Wiring
 from loadgen.exchange import Outcome
@@ -19,6 +23,8 @@ from loadgen.exchange import Outcome
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
 _READ_OR_END = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+_BEAT_NS = 400_000  # what a read may come late, at most and only at high rates; the stamps do not move
+_BEAT_ABOVE_PER_S = 4_000  # two events a beat: below, waking for each costs less than it is worth
 _OUR_LIMITS = {
     errno.EMFILE: "no file descriptor left in this process (raise it with: ulimit -n 65536)",
     errno.ENFILE: "no file descriptor left on this machine",
@@ -40,7 +46,11 @@ class SocketTransport:
         self._by_fd: dict[int, Connection] = {}
         self._numbers = 0
         self._ready = select.epoll()
-        asyncio.get_running_loop().add_reader(self._ready.fileno(), self._serve)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._ready.fileno(), self._serve)
+        self._beat = TimerFd()
+        self._on_beat = False
+        self._events = 0  # since the last tick
 
     def prepare(self, index: int, body: bytes) -> bytes:
         return b"".join((self._head % (index, len(body)), body))
@@ -51,7 +61,6 @@ class SocketTransport:
             connection = idle.pop()
             if not connection.closed:
                 connection.carry(flight)
-                flight.carrier = connection
                 return
         self._open_for(flight)
 
@@ -78,30 +87,53 @@ class SocketTransport:
         self._ready.register(sock.fileno(), _READ | _WRITE)
         self.counters.connections_opened += 1
         self.counters.connections_open += 1
-        flight.carrier = connection
         connection.carry(flight)
 
     def _serve(self) -> None:
         by_fd = self._by_fd
-        for fd, events in self._ready.poll(0, 512):
+        batch = self._ready.poll(0, 512)
+        self._events += len(batch)
+        for fd, events in batch:
             connection = by_fd.get(fd)
             if connection is None:
                 continue  # closed by an earlier event of this batch
+            if events == _READ:  # all but a few
+                connection.on_readable()
+                continue
             if events & _WRITE or not connection.connected:
                 connection.on_writable()
-            if events & _READ_OR_END and connection.connected and by_fd.get(fd) is connection:
+            if events & _READ_OR_END and connection.connected and not connection.closed:
                 connection.on_readable()
+
+    def tick(self, elapsed_ns: int) -> None:
+        """Ten times a second: serve at every arrival, or on the beat when there are many."""
+        rate = self._events * 1e9 / max(elapsed_ns, 1)
+        self._events = 0
+        wanted = self._wiring.may_read_late and self._beat.fd >= 0 and rate > _BEAT_ABOVE_PER_S / (1 + self._on_beat)
+        if wanted and not self._on_beat:
+            self._loop.remove_reader(self._ready.fileno())
+            self._loop.add_reader(self._beat.fd, self._on_the_beat)
+            self._beat.every(_BEAT_NS)
+        elif self._on_beat and not wanted:
+            self._loop.remove_reader(self._beat.fd)
+            self._beat.every(0)
+            self._loop.add_reader(self._ready.fileno(), self._serve)
+        self._on_beat = wanted
+
+    def _on_the_beat(self) -> None:
+        if self._beat.expired():
+            self._serve()
 
     def want_write(self, connection: Connection, wanted: bool) -> None:
         self._ready.modify(connection.sock.fileno(), _READ | _WRITE if wanted else _READ)
 
     def finished(self, connection: Connection, flight: Flight) -> None:
         """A whole answer came: the connection goes back on the stack, if its server promised to keep it."""
+        self._landed(flight)  # empties the tape, which the next exchange will use
         if connection.reusable:
             self._idle.append(connection)
         else:
             self._drop(connection)
-        self._landed(flight)
 
     def broken(self, connection: Connection, flight: Flight | None, outcome: Outcome, detail: str) -> None:
         """The connection ended. An exchange that had not got one byte on a *reused* one is sent again on a fresh one:
@@ -135,10 +167,11 @@ class SocketTransport:
             self._drop(flight.carrier)
 
     async def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._ready.fileno())
+        self._loop.remove_reader(self._beat.fd if self._on_beat else self._ready.fileno())
         for connection in list(self._by_fd.values()):
             self._drop(connection)
         self._ready.close()
+        self._beat.close()
 
 
 def _head(wiring: Wiring) -> bytes:

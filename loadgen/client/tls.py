@@ -7,7 +7,9 @@ import socket
 import ssl
 import time
 
-from loadgen.client.connection import ANCILLARY_BYTES, READ_BYTES, Connection, Owner
+import httptools
+
+from loadgen.client.connection import ANCILLARY_BYTES, READ_BYTES, Ancillary, Connection, Owner
 from loadgen.exchange import Outcome
 
 
@@ -79,8 +81,6 @@ class TlsConnection(Connection):
     def _on_encrypted(self) -> None:
         try:
             data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
         except OSError as error:
             self._lost(error)
             return
@@ -93,13 +93,29 @@ class TlsConnection(Connection):
             self.flush()
             if not self.handshaken:
                 return
-        flight = self.flight
-        if flight is None:
-            self._drop_unasked()
-            return
         plain = self._decrypt()
-        if plain:
-            self._take(flight, plain, ancillary, callback_ns)
+        if not plain:  # session tickets come after the handshake and are no data
+            return
+        if self.flight is None:
+            self._end_of_stream(plain)
+            return
+        self._take(plain, ancillary, callback_ns)
+
+    def _take(self, plain: bytes, ancillary: list[Ancillary], callback_ns: int) -> None:
+        """As the plain path does it: stamp, append, feed."""
+        tape = self.tape
+        tape.callbacks_ns.append(callback_ns)
+        if ancillary:
+            tape.kernel_stamps.append(ancillary[0][2])
+        try:
+            self._parser.feed_data(plain)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            tape.marks.append(len(tape.bodies))
+            self._nonsense(plain, error)
+            return
+        tape.marks.append(len(tape.bodies))
+        if self.complete:
+            self._finish()
 
     def _decrypt(self) -> bytes:
         pieces = []
@@ -111,8 +127,3 @@ class TlsConnection(Connection):
         except ssl.SSLError as error:
             self._lost(OSError(0, f"TLS: {error.reason}"))
         return b"".join(pieces)
-
-    def _drop_unasked(self) -> None:
-        """Session tickets come after the handshake and are no data; anything else ends the connection."""
-        if self._decrypt():
-            self._end_of_stream(b"unasked")

@@ -22,6 +22,7 @@ class Wiring:
     headers: dict[str, str]
     verify_tls: bool = True
     proxy: str = ""
+    may_read_late: bool = True  # False where the next send waits for a read: a closed loop
 
 
 @dataclass(slots=True)
@@ -46,6 +47,10 @@ class Transport(Protocol):
 
     def cancel(self, flight: Flight) -> None:
         """Stop a flight; it is not reported as landed: whoever cancels knows why."""
+        ...
+
+    def tick(self, elapsed_ns: int) -> None:
+        """Called ten times a second with the time since the last call."""
         ...
 
     async def close(self) -> None: ...

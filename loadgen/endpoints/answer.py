@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from loadgen.endpoints.openai import (
-    Choice,
     Event,
     TokenKind,
     Usage,
@@ -53,8 +52,8 @@ class _Tokens:
 
     stamps_ns: list[int] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)  # tokens of the event by token_ids, else 0
-    cumulative: list[int] = field(default_factory=list)  # usage.completion_tokens on the event, else -1
+    counts: dict[int, int] = field(default_factory=dict)  # position → tokens of the event, by its token_ids
+    cumulative: dict[int, int] = field(default_factory=dict)  # position → usage.completion_tokens so far
 
 
 class Answer:
@@ -111,7 +110,7 @@ class Answer:
             events = decode_events(data) if data else []
         except msgspec.DecodeError:
             events = self._decode_one_by_one(data)
-        tokens = self._tokens
+        kinds, keep_stamp = self._tokens.kinds, self._tokens.stamps_ns.append
         for event, stamp_ns in zip(events, stamps, strict=False):
             if event is None:
                 continue
@@ -119,25 +118,25 @@ class Answer:
             if choices:
                 kind = kind_of(choices)
                 if kind:
-                    tokens.stamps_ns.append(stamp_ns)
-                    tokens.kinds.append(kind)
-                    ids = choices[0].token_ids
-                    tokens.counts.append(len(ids) if isinstance(ids, list) else 0)
-                    usage = event.usage
-                    counted = usage.completion_tokens if usage is not None else None
-                    tokens.cumulative.append(-1 if counted is None else counted)
-                self._note_finish(choices)
+                    keep_stamp(stamp_ns)
+                    kinds.append(kind)
+                    if choices[0].token_ids:
+                        self._tokens.counts[len(kinds) - 1] = len(choices[0].token_ids)
+                    if event.usage is not None and event.usage.completion_tokens is not None:
+                        self._tokens.cumulative[len(kinds) - 1] = event.usage.completion_tokens
+                if choices[0].finish_reason is not None:
+                    self._finish_reason = str(choices[0].finish_reason)
             if event.usage is not None:
                 self._usage = event.usage
-            if event.error is not None:
-                self._problem = self._problem or (Outcome.STREAM_ERROR, error_text(event.error))
-            elif choices is None and event.usage is None:
-                self._stray = True
+            elif choices is None:
+                self._note_other(event)
 
-    def _note_finish(self, choices: list[Choice]) -> None:
-        for choice in choices:
-            if choice.finish_reason is not None:
-                self._finish_reason = str(choice.finish_reason)
+    def _note_other(self, event: Event) -> None:
+        """JSON that is neither choices nor usage."""
+        if event.error is None:
+            self._stray = True
+        elif self._problem is None:
+            self._problem = (Outcome.STREAM_ERROR, error_text(event.error))
 
     def _decode_one_by_one(self, data: list[bytes]) -> list[Event | None]:
         """Something among these is no event: find it, keep the rest."""
@@ -203,11 +202,12 @@ class Answer:
         if event.error is not None:
             return self._reading(Outcome.STREAM_ERROR, error_text(event.error))
         self._usage = event.usage
-        self._note_finish(event.choices or [])
+        for choice in event.choices or []:
+            self._finish_reason = self._finish_reason or choice.finish_reason
         self._events = 1
         self._first_event_ns = self._last_read_ns
         if any(choice.text or choice.message for choice in event.choices or []):
-            self._tokens = _Tokens([self._last_read_ns], [TokenKind.TEXT], [0], [-1])
+            self._tokens = _Tokens([self._last_read_ns], [TokenKind.TEXT])
             return self._reading(Outcome.OK, "")
         return self._reading(Outcome.EMPTY, "a 200 answer without a single token")
 
@@ -244,14 +244,14 @@ def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[l
     total = usage.completion_tokens if usage is not None else None
     counts = [1] * len(sure)
     source = "usage" if total is not None else "events"
-    if tokens.cumulative and tokens.cumulative[-1] > 0 and min(tokens.cumulative) >= 0:
-        steps = np.diff(np.array([0, *tokens.cumulative]))
+    if tokens.cumulative and len(tokens.cumulative) == len(sure):
+        steps = np.diff(np.array([0, *tokens.cumulative.values()]))
         if (steps >= 0).all():
             sure = (steps > 0).tolist()
             counts = steps.tolist()
-    elif any(tokens.counts):
-        sure = [count > 0 for count in tokens.counts]
-        counts = tokens.counts
+    elif tokens.counts:
+        counts = [tokens.counts.get(at, 0) for at in range(len(sure))]
+        sure = [count > 0 for count in counts]
         source = "usage" if total is not None else "token_ids"
     elif total is not None and total > text and stream:
         missing = total - text

@@ -81,6 +81,9 @@ def decode_event(data: bytes) -> Event | None:
 
 def kind_of(choices: list[Choice]) -> int:
     """The strongest kind among the choices of an event (n > 1 sends several)."""
+    first = choices[0].delta
+    if first is not None and first.content:  # nearly all events
+        return TokenKind.TEXT
     strongest = TokenKind.NONE
     for choice in choices:
         delta = choice.delta

@@ -4,6 +4,8 @@ The offset of an event is where its last data line ends, newline included, in th
 (`: ping`) and fields other than `data` are skipped, as the standard says; an event without data is none.
 """
 
+from itertools import accumulate
+
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\r")
 _FAST_SEPARATOR = b"\n\ndata: "
 
@@ -50,12 +52,8 @@ def _split_fast(whole: bytes, base: int) -> tuple[list[bytes], list[int]] | None
     pieces = whole[6:-2].split(_FAST_SEPARATOR)
     if whole.count(b"\n") != 2 * len(pieces):
         return None  # comments, several data lines, other fields
-    ends = []
-    at = base + 6
-    for piece in pieces:
-        at += len(piece)
-        ends.append(at + 1)
-        at += 8
+    lengths = map(len, pieces)
+    ends = list(accumulate(lengths, lambda end, length: end + length + 8, initial=base - 1))[1:]
     return pieces, ends
 
 

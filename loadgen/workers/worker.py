@@ -156,7 +156,14 @@ class Run:
             job.stop_ns,
         )
         family, host, port = job.address
-        wiring = Wiring(urlsplit(job.url), (family, host, port), job.headers, job.verify_tls, job.proxy)
+        wiring = Wiring(
+            urlsplit(job.url),
+            (family, host, port),
+            job.headers,
+            job.verify_tls,
+            job.proxy,
+            may_read_late=not job.in_flight_max,
+        )
         self._transport = _transport(job.transport, wiring, self._issuer.landed)
         self._issuer.transport = self._transport
         self._over = asyncio.get_running_loop().create_future()
@@ -223,7 +230,7 @@ class Run:
         self._clock_step_ns = max(self._clock_step_ns, abs(offset_ns - self._offset_ns))
         self._offset_ns = offset_ns
         for flight in issuer.running():
-            if len(flight.marks) >= PARTIAL_READS:
+            if flight.reads >= PARTIAL_READS:
                 self._worker.send(frame(flight.take_part(self._start_ns, offset_ns)))
         cpu_ns = time.process_time_ns()
         readings = {
@@ -242,6 +249,7 @@ class Run:
             "connections": self._transport.counters.connections_opened,
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
+        self._transport.tick(now_ns - self._ticked_ns)
         self._cpu_ns, self._ticked_ns = cpu_ns, now_ns
         issuer.lag_max_ns = self._gc_pause_ns_max = self._clock_step_ns = 0
         self._worker.send(frame(Tick(now_ns - self._start_ns, readings)))
