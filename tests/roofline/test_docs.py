@@ -9,7 +9,7 @@ from loadgen.roofline.gpus import GPUS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "roofline.md"
 ROWS = re.findall(
-    r"^\| ([A-Z][\w-]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", DOCUMENT.read_text("utf-8"), re.M
+    r"^\| ([A-Z][\w-]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE
 )
 
 
