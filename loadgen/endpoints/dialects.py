@@ -1,4 +1,4 @@
-"""How each server is made to produce exactly N tokens and to say how many it did: one table, and how to back off from it.
+"""How each server is made to produce exactly N tokens and to say how many it did: one table, and how to back off.
 
 No engine needs to be named for this to work: the probe sends the first row that the server takes and drops what it
 refuses (`loadgen.engines.probe`). Where a row comes from: docs/engines.md, "Exactly N output tokens".

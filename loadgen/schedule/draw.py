@@ -39,9 +39,9 @@ def draw_plan(
     """Draw a Plan. 0 stands for "not given" in `max_concurrency`, `duration_ns` and `count`. Raises BadInputError.
 
     A finite `rate` (a number or the text of a curve) is an open loop: the rate sets the pace, `stop_ns` stays 0 and
-    nothing is dropped. With `max_concurrency` too it is an open loop with a cap, and what the cap still holds back at
-    `duration_ns` is not sent. Without a rate, or with `inf`, everything is due at 0; `max_concurrency` then makes it a
-    closed loop, where a duration alone is enough: the plan holds more than can be sent in that time, `stop_ns` ends it.
+    nothing is dropped; with `max_concurrency` too, what the cap holds back is sent late. Without a rate, or with `inf`,
+    everything is due at 0; `max_concurrency` then makes it a closed loop, where a duration alone is enough: the plan
+    holds more than can be sent in that time, and `stop_ns` ends it.
     """
     check_burstiness(burstiness)
     for name, value in (("max_concurrency", max_concurrency), ("duration", duration_ns), ("num_prompts", count)):
@@ -67,7 +67,7 @@ def draw_plan(
         label=label,
         labels=labels,
         in_flight_max=max_concurrency,
-        stop_ns=duration_ns if max_concurrency or not paced else 0,
+        stop_ns=0 if paced else duration_ns,
         drain_ns=drain_ns,
         seed=seed,
         shape={

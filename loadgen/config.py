@@ -1,0 +1,265 @@
+"""THE table of options: a flag, a TOML key and a keyword of the Python API are one line here.
+
+The command line, the TOML reader, `docs/cli.md` and the settings in every report are made from it. It composes what
+the stages ask for and decides nothing itself.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import BadInputError
+from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
+
+RUN, SWEEP, REPORT = "run", "sweep", "report"
+LOADS = frozenset((RUN, SWEEP))
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the user asked for, parsed; the defaults of everything. Times are ns, 0 or None stand for "not given"."""
+
+    base_url: str | None = None
+    engine: str | None = None
+    engine_args: str = ""
+    model: str | None = None
+    endpoint: str = "auto"
+    api_key: str | None = None
+    header: dict[str, str] = field(default_factory=dict)
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    insecure: bool = False
+    timeout_ns: int = 600 * NS_PER_S
+    transport: str = "socket"
+    proxy: str | None = None
+    no_stream: bool = False
+    tokenizer: Path | None = None
+
+    dataset: str = "s2s"
+    dataset_path: Path | None = None
+    input_len: str | None = None
+    output_len: str | None = None
+    prefix_len: int = 0
+
+    rates: str = "1..64"
+    request_rate: str | None = None
+    burstiness: float = 1.0
+    max_concurrency: int = 0
+    duration_ns: int = 0
+    num_prompts: int = 0
+    warmup: str = "auto"
+    drain_ns: int = 30 * NS_PER_S
+    seed: int | None = None
+
+    slo: str | None = None
+    fail_on: str | None = None
+
+    out: Path | None = None
+    save_vllm: Path | None = None
+    json: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `parse` turns text into the value of `field`; a switch has none."""
+
+    flag: str
+    field: str
+    group: str
+    help: str
+    parse: Callable[[str], Any] | None = str
+    metavar: str = ""
+    commands: frozenset[str] = LOADS
+    repeated: bool = False
+    secret: bool = False
+
+    @property
+    def key(self) -> str:
+        """The TOML key and the keyword: the flag's name with underscores."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise BadInputError(f"'{text}' is not one of {', '.join(allowed)}.")
+        return text
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInputError(f"'{text}' is not a number.") from None
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInputError(f"'{text}' is not a whole number.") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or any(c in text for c in "\r\n"):
+        raise BadInputError(f"'{name}' is not a header.", "Write it as 'Name: value'.")
+    return name.strip(), value.strip()
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise BadInputError(f"--extra-body is not JSON: {error}.", """Write it as '{"temperature": 0}'.""") from None
+    if not isinstance(value, dict):
+        raise BadInputError("--extra-body is not a JSON object.", """Write it as '{"temperature": 0}'.""")
+    return value
+
+
+def _warmup(text: str) -> str:
+    if text not in ("auto", "none"):
+        parse_duration_ns(text)
+    return text
+
+
+def _positive_duration(text: str) -> int:
+    duration_ns = parse_duration_ns(text)
+    if duration_ns <= 0:
+        raise BadInputError(f"A duration of {text} is too short.", "Write 30s or 2m.")
+    return duration_ns
+
+
+_SWEEP, _RUN = frozenset((SWEEP,)), frozenset((RUN,))
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
+    Option("--engine", "engine", "target", "start this server and use it: simulator", _choice("simulator")),
+    Option("--engine-args", "engine_args", "target", "its own options, as one text", metavar="TEXT"),
+    Option("--model", "model", "target", "default: what /v1/models names"),
+    Option("--endpoint", "endpoint", "target", "chat, completions or auto", _choice("auto", "chat", "completions")),
+    Option("--api-key", "api_key", "target", "default: $OPENAI_API_KEY", metavar="KEY", secret=True),
+    Option("--header", "header", "target", "'Name: value', may be repeated", _header, repeated=True, secret=True),
+    Option("--extra-body", "extra_body", "target", "JSON object merged into every request", _json_object, "JSON"),
+    Option("--insecure", "insecure", "target", "do not verify the server's certificate", None),
+    Option("--timeout", "timeout_ns", "target", "of one request (600s)", _positive_duration, "TIME"),
+    Option("--transport", "transport", "target", "socket or aiohttp (the reference)", _choice("socket", "aiohttp")),
+    Option("--proxy", "proxy", "target", "HTTP proxy; needs --transport aiohttp", metavar="URL"),
+    Option("--no-stream", "no_stream", "target", "whole answers instead of streams", None),
+    Option("--dataset", "dataset", "workload", "s2s, s2l, l2s, s16k, all, random, sharegpt, custom, or a file"),
+    Option("--dataset-path", "dataset_path", "workload", "file of sharegpt or custom", Path, "FILE"),
+    Option("--input-len", "input_len", "workload", "512, uniform:100-900, normal:512,128, lognormal:512,0.6"),
+    Option("--output-len", "output_len", "workload", "the same for the answers"),
+    Option("--prefix-len", "prefix_len", "workload", "first tokens that all prompts share", parse_count, "N"),
+    Option("--tokenizer", "tokenizer", "workload", "tokenizer.json or its folder, for exact lengths", Path, "PATH"),
+    Option("--rates", "rates", "load", "1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
+    Option("--request-rate", "request_rate", "load", "8, ramp:1..32/60s, steps:1@30s,8@30s, inf", commands=_RUN),
+    Option("--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X"),
+    Option("--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", parse_count, "N"),
+    Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME"),
+    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", parse_count, "N"),
+    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup),
+    Option("--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME"),
+    Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
+    Option("--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b"),
+    Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo")),
+    Option("--out", "out", "output", "folder to make (runs/<when>-<name>)", Path, "FOLDER"),
+    Option("--save-vllm", "save_vllm", "output", "also write vLLM's result file", Path, "FILE", _RUN),
+    Option("--json", "json", "output", "the summary on stdout, nothing else", None),
+    Option("--quiet", "quiet", "output", "only the final table", None),
+)
+
+
+def options_of(command: str) -> list[Option]:
+    return [option for option in OPTIONS if command in option.commands]
+
+
+def make_settings(command: str, given: dict[str, Any], config: Path | None = None) -> Settings:
+    """Settings from a TOML file and, stronger, from flags or keywords. `given` maps keys to text, or lists of it.
+
+    Raises BadInputError that names the option.
+    """
+    known = {option.key: option for option in options_of(command)}
+    settings = Settings()
+    for source, values in ((f" in {config}", _read_toml(config) if config else {}), ("", given)):
+        for key, value in values.items():
+            if key not in known:
+                raise BadInputError(f"Unknown option '{key}'{source}.", f"Known: {', '.join(sorted(known))}.")
+            _assign(settings, known[key], value)
+    _check(settings, command)
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInputError(f"Cannot read {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not TOML: {error}.") from None
+
+
+def _assign(settings: Settings, option: Option, value: Any) -> None:
+    if option.parse is None:
+        if not isinstance(value, bool):
+            raise BadInputError(f"{option.flag} is a switch: '{value}' is not true or false.")
+        setattr(settings, option.field, value)
+        return
+    try:
+        if option.repeated:
+            pairs = value.items() if isinstance(value, dict) else map(option.parse, map(str, _listed(value)))
+            setattr(settings, option.field, dict(pairs))
+        elif option.field == "extra_body" and isinstance(value, dict):
+            settings.extra_body = value
+        else:
+            setattr(settings, option.field, option.parse(str(value)))
+    except BadInputError as error:
+        raise BadInputError(f"{option.flag}: {error}", error.hint) from None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check(settings: Settings, command: str) -> None:
+    """What no single option can know."""
+    if settings.base_url and settings.engine:
+        raise BadInputError("--base-url and --engine exclude each other.", "Either a running server or one to start.")
+    if settings.base_url == "":
+        raise BadInputError("--base-url is empty.", "Write it like http://127.0.0.1:8000.")
+    if settings.proxy and settings.transport != "aiohttp":
+        raise BadInputError("--proxy needs --transport aiohttp.", "The socket path goes straight to the server.")
+    if settings.fail_on == "slo" and not settings.slo:
+        raise BadInputError("--fail-on slo needs --slo.", "Write for instance --slo ttft_p99=500ms.")
+    if settings.duration_ns and settings.num_prompts:
+        raise BadInputError("--duration and --num-prompts exclude each other.", "A run ends by one of them.")
+    if not settings.burstiness > 0:
+        raise BadInputError("--burstiness must be above 0.", "1 is Poisson, 0.25 comes in bursts, inf is constant.")
+    if command == RUN and settings.dataset == "all":
+        raise BadInputError("A run has one dataset.", "Use `loadgen sweep --dataset all`, or name one.")
+
+
+def described(settings: Settings) -> dict[str, Any]:
+    """The settings that differ from the defaults, for the report: no secret, plain JSON types."""
+    defaults, shown = Settings(), {}
+    secret = {option.field for option in OPTIONS if option.secret}
+    names = {option.field: option.key for option in OPTIONS}
+    for each in fields(Settings):
+        value = getattr(settings, each.name)
+        if value == getattr(defaults, each.name):
+            continue
+        if each.name in secret:
+            value = "(given, not written down)"
+        elif each.name.endswith("_ns"):
+            value = f"{value / NS_PER_S:g}s"
+        elif isinstance(value, Path):
+            value = str(value)
+        elif isinstance(value, float) and value == float("inf"):
+            value = "inf"
+        shown[names[each.name]] = value
+    return shown

@@ -1,0 +1,85 @@
+"""Starting a server of our own and stopping it again: its own process group, its words in a log, no orphan.
+
+Only the simulator so far; it is started like any engine, as a program, and nothing of it is imported.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadgen.errors import EngineError
+
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True)
+class Launched:
+    """A running server. Use as a context manager, or call `stop`."""
+
+    process: "subprocess.Popen[bytes]"
+    base_url: str
+    about: dict[str, Any]  # what it said of itself when it was ready
+
+    def __enter__(self) -> "Launched":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the whole process group, kindly and then not."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, kind)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_TIMEOUT_S)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def launch_simulator(arguments: list[str], log: Path) -> Launched:
+    """Start `python -m loadgen.simulator` and wait until it is ready. Raises EngineError with its last words."""
+    command = [sys.executable, "-m", "loadgen.simulator", "--exit-with-stdin", *arguments]
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, start_new_session=True
+        )
+    launched = Launched(process, "", {})
+    try:
+        launched.about = _await_ready(process, log)
+    except BaseException:
+        launched.stop()
+        raise
+    launched.base_url = str(launched.about["ready"])
+    return launched
+
+
+def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> dict[str, Any]:
+    """The one JSON line that a ready simulator prints."""
+    assert process.stdout is not None
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise EngineError(f"The simulator was not ready after {READY_TIMEOUT_S:.0f} s.", f"Its log is {log}.")
+        piece = os.read(process.stdout.fileno(), 4096)
+        if not piece:
+            process.wait()
+            words = log.read_text(errors="replace").strip().splitlines()
+            raise EngineError(f"The simulator did not start: {words[-1] if words else 'no reason given'}.")
+        line += piece
+    about: dict[str, Any] = msgspec.json.decode(line)
+    return about

@@ -1,0 +1,230 @@
+"""Before the first run: what is this server called, which endpoint and which fields does it take, how does it count?
+
+A handful of tiny requests. What they find is a Protocol, which says how every request of the run is spelled; what the
+server refuses is left out once, here, with a warning, and not found out a thousand times during the run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from loadgen.endpoints.answer import Answer, Reading
+from loadgen.endpoints.dialects import DIALECTS, Dialect, without
+from loadgen.endpoints.openai import PATHS, encode, failure_text
+from loadgen.engines.asking import Asker
+from loadgen.errors import TargetError
+from loadgen.exchange import Outcome
+
+_PROBE_TOKENS = 4  # output tokens of a probe: enough to see that the length is heeded
+_PROBE_IDS = [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007]  # any vocabulary has them
+_CALIBRATION_WORDS = (8, 32, 96)
+
+
+@dataclass(slots=True)
+class Protocol:
+    """How to talk to this server. `token_ids`: prompts go as ids; else as text with `prompt_words` measured."""
+
+    model: str
+    endpoint: str
+    dialect: Dialect
+    token_ids: bool = False
+    id_overhead: int = 0  # what the server adds to a prompt of ids, a BOS token
+    context_max: int | None = None  # tokens, prompt and answer together
+    engine: str | None = None
+    says_usage: bool = False
+    tokenizes: bool = False  # offers /tokenize
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        return PATHS[self.endpoint]
+
+    def body(self, prompt: str | list[int], output_tokens: int, *, stream: bool, extra: dict[str, Any]) -> bytes:
+        """The JSON of one request."""
+        return encode(self.endpoint, self.model, prompt, self.dialect.spell(output_tokens, stream=stream) | extra)
+
+
+def probe(
+    asker: Asker,
+    *,
+    model: str | None,
+    endpoint: str,
+    stream: bool,
+    extra: dict[str, Any],
+    may_send_ids: bool = True,
+) -> Protocol:
+    """Find out. `endpoint` is chat, completions or auto. Raises TargetError with a sentence for everything that fails."""
+    listed = _models(asker)
+    name = model or _only_model(asker, listed)
+    entry = next((one for one in listed or [] if one.get("id") == name), {})
+    protocol = Protocol(name, endpoint, DIALECTS[0], engine=_engine(entry))
+    length = entry.get("max_model_len")
+    protocol.context_max = length if isinstance(length, int) else None
+    for choice in ("completions", "chat") if endpoint == "auto" else (endpoint,):
+        protocol.endpoint = choice
+        status, text = _settle_fields(asker, protocol, stream, extra, may_send_ids)
+        if status == 404 and endpoint == "auto" and choice == "completions" and "model" not in text.lower():
+            continue  # a server that knows chat only
+        if status >= 400:
+            raise _refusal(asker, protocol, status, text, listed)
+        return protocol
+    raise TargetError(
+        f"{asker.target.root} has neither /v1/completions nor /v1/chat/completions.",
+        "Is this an OpenAI-compatible server? Give its base URL with --base-url.",
+    )
+
+
+def _models(asker: Asker) -> list[dict[str, Any]] | None:
+    """What /v1/models lists; None when the server has no such list."""
+    status, body = asker.ask("/v1/models")
+    if status in (401, 403):
+        raise TargetError(
+            f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."
+        )
+    try:
+        answer = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        if status == 200:
+            raise TargetError(
+                f"{asker.target.url('/v1/models')} answers with {failure_text(body) or 'nothing'!r}, not with JSON.",
+                "Is this the port of an OpenAI-compatible API server?",
+            ) from None
+        return None
+    listed = answer.get("data") if isinstance(answer, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else None
+
+
+def _only_model(asker: Asker, listed: list[dict[str, Any]] | None) -> str:
+    names = [str(one["id"]) for one in listed or [] if one.get("id")]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise TargetError(f"{asker.target.authority} does not say which model it serves.", "Name it with --model.")
+    known = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+    raise TargetError(f"{asker.target.authority} serves several models: {known}.", "Choose one with --model.")
+
+
+def _engine(entry: dict[str, Any]) -> str | None:
+    """Who the server says it is, for the report; nothing depends on it."""
+    owner = entry.get("owned_by")
+    return {"llamacpp": "llama.cpp"}.get(str(owner), str(owner)) if owner else None
+
+
+def _settle_fields(
+    asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any], may_send_ids: bool
+) -> tuple[int, str]:
+    """Walk down the table of dialects until the server takes a request. (0, "") when one was taken."""
+    ids = may_send_ids and protocol.endpoint == "completions"
+    status, text = 0, ""
+    last = Reading(Outcome.OK, "", None, -1, [], None, None, 0, "", 0, 0, 0, 0, 0)
+    for dialect in DIALECTS:
+        protocol.dialect = dialect
+        for _ in range(4):  # drop what is named, a few times
+            protocol.token_ids = ids
+            status, text, last = _try(asker, protocol, stream, extra)
+            if status == 0 or status not in (400, 422, 500):
+                break
+            if ids:
+                ids = False  # perhaps it was the ids: text is taken by everybody
+                continue
+            refused = [name for name in protocol.dialect.fields if name in text]
+            if not refused:
+                break
+            protocol.warnings.append(f"The server refuses {', '.join(refused)}: sent without from now on.")
+            protocol.dialect = without(protocol.dialect, refused)
+        if status == 0:
+            _note(protocol, last)
+            return 0, ""
+        if status not in (400, 422):
+            break
+    return status, text
+
+
+def _try(asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any]) -> tuple[int, str, Reading]:
+    """One tiny request: (0, "", what came) when it worked, else (status, the server's words, …)."""
+    prompt: str | list[int] = list(_PROBE_IDS) if protocol.token_ids else "one two three four five six seven eight"
+    status, body = asker.ask(protocol.path, protocol.body(prompt, _PROBE_TOKENS, stream=stream, extra=extra))
+    answer = Answer(stream)
+    answer.feed(body, np.array([len(body)]), np.array([0]))
+    reading = answer.finish(status, Outcome.OK, "")
+    if reading.outcome is Outcome.OK:
+        return 0, "", reading
+    return (status if status >= 400 else 599), reading.detail, reading
+
+
+def _note(protocol: Protocol, reading: Reading) -> None:
+    """What the accepted probe taught."""
+    protocol.says_usage = reading.input_tokens is not None
+    if protocol.token_ids and reading.input_tokens is not None:
+        protocol.id_overhead = reading.input_tokens - len(_PROBE_IDS)
+        if not 0 <= protocol.id_overhead <= 4:  # it took the ids for something else
+            protocol.token_ids = False
+    if reading.token_source == "events":
+        protocol.warnings.append("The server does not say how many tokens it sent: events are counted instead.")
+    if not protocol.dialect.length_forced:
+        protocol.warnings.append("The server has no way to force the output length: answers may be shorter than asked.")
+    elif reading.output_tokens != _PROBE_TOKENS and reading.token_source == "usage":
+        protocol.warnings.append(f"Asked for {_PROBE_TOKENS} output tokens, got {reading.output_tokens}.")
+
+
+def _refusal(
+    asker: Asker, protocol: Protocol, status: int, text: str, listed: list[dict[str, Any]] | None
+) -> TargetError:
+    """The sentence for a server that takes no request at all."""
+    place = asker.target.url(protocol.path)
+    if status in (401, 403):
+        return TargetError(
+            f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."
+        )
+    if status == 404 or "model" in text.lower():
+        names = ", ".join(str(one.get("id")) for one in listed or []) or "nothing that it lists"
+        return TargetError(
+            f"{place} refuses the model '{protocol.model}': {text}.", f"It serves {names}; choose with --model."
+        )
+    if status == 599:
+        return TargetError(f"{place} answers, but not as an OpenAI server: {text}.", "Is this the right --base-url?")
+    return TargetError(f"{place} refuses even the plainest request: {text}.", "Its own log may say more.")
+
+
+def measure_words(asker: Asker, protocol: Protocol, text_of: Callable[[int, int], str]) -> list[tuple[int, int]]:
+    """(words, prompt tokens by the server's count) of a few probes; empty when the server does not count.
+
+    `text_of(i, words)` makes the i-th text of exactly that many words.
+    """
+    found = []
+    for index, words in enumerate(_CALIBRATION_WORDS):
+        body = protocol.body(text_of(index, words), 1, stream=False, extra={})
+        status, answer = asker.ask(protocol.path, body)
+        try:
+            usage = msgspec.json.decode(answer).get("usage") if status == 200 else None
+        except (msgspec.DecodeError, AttributeError):
+            usage = None
+        if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+            return []
+        found.append((words, usage["prompt_tokens"]))
+    return found
+
+
+def tokenize_count(asker: Asker, protocol: Protocol) -> Callable[[str], int] | None:
+    """The server's own `/tokenize` as a count, where it has one (vLLM, SGLang; llama.cpp spells it otherwise)."""
+
+    def count(text: str) -> int:
+        for question in ({"model": protocol.model, "prompt": text}, {"content": text}):
+            status, body = asker.ask("/tokenize", msgspec.json.encode(question))
+            if status == 200:
+                answer = msgspec.json.decode(body)
+                tokens = answer.get("count", answer.get("tokens")) if isinstance(answer, dict) else None
+                if isinstance(tokens, int):
+                    return tokens
+                if isinstance(tokens, list):
+                    return len(tokens)
+        raise TargetError("The server has no /tokenize.")
+
+    try:
+        count("one two three")
+    except (TargetError, msgspec.DecodeError):
+        return None
+    return count

@@ -1,0 +1,76 @@
+"""The server's own gauges, scraped once a second beside a run: Prometheus text in, numbers out.
+
+Names are kept as the server says them; what is absent stays absent and never becomes zero. A server without /metrics
+costs one failed question.
+"""
+
+import queue
+import threading
+import time
+
+from loadgen.engines.asking import Asker
+from loadgen.errors import TargetError
+
+PERIOD_S = 1.0
+# What is worth keeping, by prefix: queue, batch, KV cache, preemptions, tokens, prefix cache. Histograms are left out.
+KEPT = (
+    "vllm:num_requests_",
+    "vllm:kv_cache_usage",
+    "vllm:gpu_cache_usage",
+    "vllm:num_preemptions",
+    "vllm:prompt_tokens",
+    "vllm:generation_tokens",
+    "vllm:prefix_cache_",
+    "llamacpp:",
+    "sglang:num_",
+    "sglang:token_usage",
+    "sglang:cache_hit_rate",
+    "sglang:gen_throughput",
+    "trtllm_num_requests_",
+    "trtllm_kv_cache_",
+    "simulator:",
+)
+
+
+def parse_metrics(text: str) -> dict[str, float]:
+    """Sum of each kept metric over its label sets; quantiles keep their label. Lines that are no samples are skipped."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if not line.startswith(KEPT):
+            continue
+        name, _, value = line.rpartition(" ")
+        bare, _, labels = name.partition("{")
+        if bare.endswith(("_bucket", "_created")):
+            continue
+        if 'quantile="' in labels:
+            bare += f"_p{round(float(labels.split('quantile=' + chr(34))[1].split(chr(34))[0]) * 100)}"
+        try:
+            found[bare] = found.get(bare, 0.0) + float(value)
+        except ValueError:
+            continue
+    return found
+
+
+class Scraper(threading.Thread):
+    """Asks once a second until stopped; `readings` holds what has come, newest last, for the recorder to take."""
+
+    def __init__(self, asker: Asker) -> None:
+        super().__init__(daemon=True, name="loadgen-scraper")
+        self._asker = asker
+        self._over = threading.Event()
+        self.readings: queue.SimpleQueue[tuple[int, dict[str, float]]] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        while not self._over.wait(PERIOD_S):
+            asked_ns = time.monotonic_ns()
+            try:
+                status, body = self._asker.ask("/metrics", timeout_s=5.0)
+            except TargetError:
+                continue  # a saturated server may miss one
+            found = parse_metrics(body.decode("utf-8", "replace")) if status == 200 else {}
+            if not found:
+                return
+            self.readings.put(((asked_ns + time.monotonic_ns()) // 2, found))
+
+    def stop(self) -> None:
+        self._over.set()
