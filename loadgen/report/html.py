@@ -1,0 +1,291 @@
+"""The report as ONE file of HTML that opens offline: no link, font or script from elsewhere, nothing left unescaped.
+
+Hand-drawn SVG carries the page and needs no JavaScript; the little there is adds tips, toggles and copying. The page is
+told in the order a reader asks: what is the answer, can I trust it, how does it look against the rate, what happened in
+each point, with which settings.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from loadgen.report import details, tables
+from loadgen.report.curves import axis_of, curve_charts
+from loadgen.report.markup import Markup, element, join
+from loadgen.report.reading import (
+    Point,
+    at,
+    estimate,
+    group_findings,
+    mapping,
+    metric,
+    names_of,
+    number,
+    percent_of_confidence,
+    point_name,
+    points_of,
+    say,
+    say_range,
+    target_line,
+    words,
+)
+from loadgen.report.words import DEFINITIONS, verdict_of
+
+_HERE = Path(__file__)
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"  # nothing is ever fetched
+
+
+def render_html(summary: dict[str, Any]) -> str:
+    """The whole page for a parsed `summary.json`, of a run or a sweep; whatever is missing in it is left out."""
+    kind = "run" if words(summary, "kind") == "run" else "sweep"
+    title = f"loadgen {kind}: {target_line(summary) or 'no target'}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("title", title),
+        element("style", Markup(_HERE.with_name("page.css").read_text(encoding="utf-8"))),
+    )
+    points = points_of(summary)
+    sections: list[Markup | None] = [_answer(summary, points)]
+    if kind == "sweep":
+        sections += [_curves(summary, points), _distributions(points), _findings(points), _points(summary, points)]
+    else:
+        sections += [_close_up(point, summary) for point in points]
+    sections += [_tables(summary, points), _meanings(), _settings(summary)]
+    script = element("script", Markup(_HERE.with_name("page.js").read_text(encoding="utf-8")))
+    main = element("main", *sections)
+    body = element("body", _masthead(summary, kind), main, _footer(summary), element("div", id="tip"), script)
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _section(name: str, title: str, lead: str, *children: Markup | None) -> Markup | None:
+    """A titled section; None when it would be empty, so that it leaves no heading behind."""
+    if not any(children):
+        return None
+    intro = element("p", lead, class_="lead") if lead else None
+    return element("section", element("h2", title), intro, *children, id=name)
+
+
+def _masthead(summary: dict[str, Any], kind: str) -> Markup:
+    target = mapping(summary, "target")
+    facts = [
+        ("model", words(target, "model")),
+        ("engine", words(target, "engine")),
+        ("target", words(target, "base_url")),
+        ("dataset", words(summary, "dataset")),
+        ("started", words(summary, "started").replace("T", " ").replace("Z", " UTC")),
+    ]
+    items = [element("span", element("b", label), value) for label, value in facts if value]
+    return element(
+        "header", element("p", f"loadgen {kind}", class_="eyebrow"), element("p", *items, class_="facts-line")
+    )
+
+
+def _answer(summary: dict[str, Any], points: Sequence[Point]) -> Markup:
+    answer = words(summary, "answer") or "There is no answer in words: the summary holds the figures only."
+    cut = at(summary, "cut") is True
+    note = "Interrupted before its end. This is what was measured until then." if cut else ""
+    return element(
+        "section",
+        element("h1", answer),
+        element("p", note, class_="banner") if note else None,
+        _tiles(summary, points),
+        _verdict_line(summary, points),
+        id="answer",
+    )
+
+
+# key in `saturation`, label, unit, explanation
+_ANSWERS = (
+    ("max_stable_rate", "Highest stable rate", "req/s", "above it the queue grows without end"),
+    ("max_goodput_rate", "Highest rate within the SLO", "req/s", "every limit of the SLO still holds"),
+    ("knee_rate", "Knee", "req/s", "from here on latency rises steeply"),
+    ("peak_output_throughput", "Peak output throughput", "tok/s", "the most that was seen at any rate"),
+)
+_RUN_ANSWERS = (
+    ("achieved_rate", "Achieved", "req/s", "requests completed per second"),
+    ("p99_ttft_ms", "TTFT p99", "ms", "99 of 100 requests had their first token by then"),
+    ("p99_tpot_ms", "TPOT p99", "ms", "99 of 100 requests wrote a token at least this fast"),
+    ("output_throughput", "Output throughput", "tok/s", "output tokens per second"),
+)
+
+
+def _tiles(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
+    """The figures that answer the question, with their intervals."""
+    tiles = []
+    for key, label, unit, meaning in _ANSWERS:
+        tiles.append(_tile(label, unit, meaning, *estimate(at(summary, "saturation", key)), summary))
+    if len(points) == 1 and not any(tiles):
+        for key, label, unit, meaning in _RUN_ANSWERS:
+            low, high = (number(bound) for bound in (at(points[0], "confidence", key) or (None, None))[:2])
+            tiles.append(_tile(label, unit, meaning, metric(points[0], key), low, high, points[0]))
+    return element("div", *tiles, class_="tiles") if any(tiles) else None
+
+
+def _tile(
+    label: str, unit: str, meaning: str, value: float | None, low: float | None, high: float | None, level_of: object
+) -> Markup | None:
+    if value is None:
+        return None
+    bounds = None
+    if low is not None and high is not None:
+        bounds = element("small", f"{percent_of_confidence(level_of)} CI {say_range(low, high, unit)}")
+    return element(
+        "div", element("b", label), element("strong", say(value, unit)), bounds, element("i", meaning), class_="tile"
+    )
+
+
+def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
+    """How many points have which verdict, and what that means."""
+    by_code: dict[str, list[Point]] = {}
+    for point in points:
+        by_code.setdefault(words(point, "verdict"), []).append(point)
+    lines = []
+    for code, group in by_code.items():
+        verdict = verdict_of(code)
+        pill = element("span", f"{verdict.sign} {verdict.words}", class_=f"badge {verdict.tone}")
+        which = f"all {len(points)} points" if len(group) == len(points) > 1 else names_of(group)
+        lines.append(element("li", pill, " ", element("b", which), f". {verdict.meaning}" if verdict.meaning else None))
+    reason = words(summary, "saturation", "reason")
+    because = element("li", element("span", "why", class_="badge"), " ", reason) if reason else None
+    return element("ul", because, *lines, class_="verdicts") if lines or because else None
+
+
+def _curves(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
+    axis = axis_of(summary)
+    what = "request rate" if axis is None or axis.key == "request_rate" else "load"
+    level = percent_of_confidence(points[0] if points else None)
+    lead = (
+        f"Each dot is one run at that {what}; hover over it for its figures. The shaded band is the {level} confidence "
+        "interval, the shaded column the interval in which the server saturates. A hollow dot is less than sure: few "
+        "samples, or a verdict other than valid."
+    )
+    return _section("curves", f"Against the {what}", lead, curve_charts(summary))
+
+
+def _distributions(points: Sequence[Point]) -> Markup | None:
+    lead = (
+        "How the latencies spread. A steep line means that all requests fared alike; a long tail to the right, "
+        "that some waited."
+    )
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(words(point, "dataset"), []).append(point)
+    blocks = []
+    for dataset, group in groups.items():
+        charts = details.distributions(group)
+        blocks.append(join([element("h3", dataset), charts]) if charts and len(groups) > 1 else charts)
+    return _section("distributions", "Latency distributions", lead, *blocks)
+
+
+def _findings(points: Sequence[Point]) -> Markup | None:
+    cards = details.finding_cards(group_findings(points))
+    return _section("findings", "What stood out", "", cards)
+
+
+def _points(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
+    toggles = element(
+        "p",
+        element("button", "open all", data_all="open"),
+        element("button", "close all", data_all="close"),
+        class_="tools",
+    )
+    blocks = []
+    for place, point in enumerate(points, 1):
+        gist = [
+            f"{say(metric(point, 'output_throughput'), 'tok/s')}",
+            f"TTFT p99 {say(metric(point, 'p99_ttft_ms'), 'ms')}",
+        ]
+        line = element(
+            "summary", element("b", point_name(point)), tables.badge(point, summary), element("span", " · ".join(gist))
+        )
+        blocks.append(element("details", line, _close_up_parts(point), id=f"point-{place}"))
+    lead = "One run each: its course over time, its latencies, and whether the measurement itself is to be trusted."
+    return _section("points", "Point by point", lead, toggles if blocks else None, *blocks)
+
+
+def _close_up(point: Point, summary: dict[str, Any]) -> Markup | None:
+    return element(
+        "section",
+        element("h2", "The run from close up ", tables.badge(point, summary)),
+        _close_up_parts(point),
+        id="point-1",
+    )
+
+
+def _close_up_parts(point: Point) -> Markup:
+    verdict = verdict_of(words(point, "verdict"))
+    slo = mapping(point, "slo")
+    trust = f"The verdict is “{verdict.words}”. {verdict.meaning} This is what our own machine did while it measured:"
+    health = details.client_facts(point)
+    sides = [
+        ("Lengths, asked and obtained", details.plain_facts(mapping(point, "lengths"))),
+        ("Inside the server", details.plain_facts(mapping(point, "server"))),
+        ("Efficiency", details.plain_facts(mapping(point, "efficiency"))),
+        ("Within the SLO", details.plain_facts(slo)),
+        ("Errors by outcome", details.plain_facts(mapping(point, "errors"))),
+        ("Steady window", details.plain_facts(mapping(point, "window"))),
+        ("Whole run, with warm-up and drain", details.plain_facts(mapping(point, "whole_run"))),
+    ]
+    cards = [element("div", element("h4", title), table, class_="card") for title, table in sides if table]
+    return join(
+        [
+            details.own_findings(point),
+            _part("Over time", details.timeline(point)),
+            _part("Latencies", details.distributions([point])),
+            _part("Is the measurement to be trusted?", health, trust),
+            element("div", *cards, class_="cards") if cards else None,
+        ]
+    )
+
+
+def _part(title: str, content: Markup, note: str = "") -> Markup | None:
+    if not content:
+        return None
+    return join([element("h3", title), element("p", note, class_="note") if note else None, content])
+
+
+def _tables(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
+    if not points:
+        return None
+    lead = "Small print under a figure: its confidence interval. ~ marks a percentile with too few samples to rely on."
+    glance = element("div", tables.point_table(summary), class_="scroll")
+    copy = element("p", element("button", "copy table", data_copy="#points-table"), class_="tools")
+    every = element(
+        "details",
+        element("summary", element("b", "Every figure of every point")),
+        element("p", element("button", "copy table", data_copy="#all-table"), class_="tools"),
+        element("div", tables.every_figure(summary), class_="scroll"),
+    )
+    return _section("tables", "The figures", lead, copy, glance, every)
+
+
+def _meanings() -> Markup | None:
+    pairs = [element("div", element("dt", term), element("dd", meaning)) for term, meaning in DEFINITIONS]
+    return _section("words", "What the words mean", "", element("dl", *pairs))
+
+
+def _settings(summary: dict[str, Any]) -> Markup | None:
+    command = words(summary, "command")
+    block = element("pre", element("code", command), id="command") if command else None
+    copy = element("p", element("button", "copy command", data_copy="#command"), class_="tools") if command else None
+    table = tables.settings_table(mapping(summary, "settings"))
+    seed = number(summary, "seed")
+    note = (
+        element("p", f"Seed {seed:.0f}: the same command draws the same load again.", class_="note")
+        if seed is not None
+        else None
+    )
+    return _section("settings", "How to do it again", "", copy, block, note, table)
+
+
+def _footer(summary: dict[str, Any]) -> Markup:
+    tool = " ".join(
+        part for part in (words(summary, "tool", "name") or "loadgen", words(summary, "tool", "version")) if part
+    )
+    schema = words(summary, "schema")
+    return element(
+        "footer", f"{tool}{f', summary schema {schema}' if schema else ''}. This file is complete: it loads nothing."
+    )
