@@ -24,7 +24,6 @@ class Settings:
 
     base_url: str | None = None
     engine: str | None = None
-    engine_args: str = ""
     model: str | None = None
     endpoint: str = "auto"
     api_key: str | None = None
@@ -33,7 +32,6 @@ class Settings:
     insecure: bool = False
     timeout_ns: int = 600 * NS_PER_S
     transport: str = "socket"
-    proxy: str | None = None
     no_stream: bool = False
     tokenizer: Path | None = None
 
@@ -139,8 +137,7 @@ _SWEEP, _RUN = frozenset((SWEEP,)), frozenset((RUN,))
 
 OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
-    Option("--engine", "engine", "target", "start this server and use it: simulator", _choice("simulator")),
-    Option("--engine-args", "engine_args", "target", "its own options, as one text", metavar="TEXT"),
+    Option("--engine", "engine", "target", "start a server and use it: simulator, or 'simulator --gpu h100'"),
     Option("--model", "model", "target", "default: what /v1/models names"),
     Option("--endpoint", "endpoint", "target", "chat, completions or auto", _choice("auto", "chat", "completions")),
     Option("--api-key", "api_key", "target", "default: $OPENAI_API_KEY", metavar="KEY", secret=True),
@@ -148,8 +145,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("--extra-body", "extra_body", "target", "JSON object merged into every request", _json_object, "JSON"),
     Option("--insecure", "insecure", "target", "do not verify the server's certificate", None),
     Option("--timeout", "timeout_ns", "target", "of one request (600s)", _positive_duration, "TIME"),
-    Option("--transport", "transport", "target", "socket or aiohttp (the reference)", _choice("socket", "aiohttp")),
-    Option("--proxy", "proxy", "target", "HTTP proxy; needs --transport aiohttp", metavar="URL"),
+    Option(
+        "--transport",
+        "transport",
+        "target",
+        "socket, or aiohttp: the reference, heeds HTTP_PROXY",
+        _choice("socket", "aiohttp"),
+    ),
     Option("--no-stream", "no_stream", "target", "whole answers instead of streams", None),
     Option("--dataset", "dataset", "workload", "s2s, s2l, l2s, s16k, all, random, sharegpt, custom, or a file"),
     Option("--dataset-path", "dataset_path", "workload", "file of sharegpt or custom", Path, "FILE"),
@@ -232,8 +234,6 @@ def _check(settings: Settings, command: str) -> None:
         raise BadInputError("--base-url and --engine exclude each other.", "Either a running server or one to start.")
     if settings.base_url == "":
         raise BadInputError("--base-url is empty.", "Write it like http://127.0.0.1:8000.")
-    if settings.proxy and settings.transport != "aiohttp":
-        raise BadInputError("--proxy needs --transport aiohttp.", "The socket path goes straight to the server.")
     if settings.fail_on == "slo" and not settings.slo:
         raise BadInputError("--fail-on slo needs --slo.", "Write for instance --slo ttft_p99=500ms.")
     if settings.duration_ns and settings.num_prompts:

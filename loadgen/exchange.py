@@ -30,6 +30,12 @@ class Outcome(StrEnum):
 FAILED: Final = frozenset(Outcome) - {Outcome.OK, Outcome.CENSORED}
 
 
+class Started(msgspec.Struct, tag="started", array_like=True, gc=False):
+    """The run's time zero on CLOCK_MONOTONIC, which all processes of a machine share."""
+
+    start_ns: int
+
+
 class Part(msgspec.Struct, tag="part", array_like=True, gc=False):
     """Bytes of an answer that came since the last part.
 
@@ -115,7 +121,7 @@ class Stop(msgspec.Struct, tag="stop", array_like=True):
     now: bool = False
 
 
-FromWorker = Part | Done | Tick | Ended
+FromWorker = Started | Part | Done | Tick | Ended
 
 _LENGTH = struct.Struct("<I")
 

@@ -4,6 +4,7 @@ Arrow is imported where it is used: the load process needs the columns and not 0
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Plan:
         import pyarrow as pa
 
         scalars = {name: str(getattr(self, name)) for name in ("in_flight_max", "stop_ns", "drain_ns", "seed")}
+        scalars["shape"] = json.dumps(self.shape)
         metadata = scalars | {"labels": "\n".join(self.labels), "digest": self.digest}
         table = pa.table({name: getattr(self, name) for name in _COLUMNS}).replace_schema_metadata(metadata)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -73,7 +75,8 @@ def load_plan(path: Path) -> Plan:
         columns = {name: table[name].to_numpy().copy() for name in _COLUMNS}
         metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     scalars = {name: int(metadata[name]) for name in ("in_flight_max", "stop_ns", "drain_ns", "seed")}
-    return Plan(**columns, **scalars, labels=tuple(metadata["labels"].split("\n")))  # type: ignore[arg-type]
+    labels, shape = tuple(metadata["labels"].split("\n")), json.loads(metadata["shape"])
+    return Plan(**columns, **scalars, labels=labels, shape=shape)  # type: ignore[arg-type]
 
 
 _COLUMNS = ("due_ns", "after", "think_ns", "input_tokens", "output_tokens", "label")

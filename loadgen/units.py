@@ -11,6 +11,7 @@ NS_PER_US = 1_000
 
 _DURATION_UNITS_NS = {"ns": 1, "us": NS_PER_US, "µs": NS_PER_US, "ms": NS_PER_MS, "s": NS_PER_S, "m": 60 * NS_PER_S}
 _DURATION_UNITS_NS |= {"min": 60 * NS_PER_S, "h": 3600 * NS_PER_S, "": NS_PER_S}
+_DURATION_NS_MAX = 10 * 365 * 24 * 3600 * NS_PER_S
 _COUNT_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*", re.IGNORECASE)
 
@@ -20,7 +21,10 @@ def parse_duration_ns(text: str) -> int:
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None or match[2].lower() not in _DURATION_UNITS_NS:
         raise BadInputError(f"'{text}' is not a duration.", "Write a number with a unit: 500ms, 30s, 2m, 1h.")
-    return round(float(match[1]) * _DURATION_UNITS_NS[match[2].lower()])
+    duration_ns = float(match[1]) * _DURATION_UNITS_NS[match[2].lower()]
+    if duration_ns > _DURATION_NS_MAX:
+        raise BadInputError(f"'{text}' is too long a duration.", "Ten years are enough.")
+    return round(duration_ns)
 
 
 def parse_count(text: str) -> int:
@@ -28,8 +32,8 @@ def parse_count(text: str) -> int:
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None or match[2].lower() not in _COUNT_UNITS:
         raise BadInputError(f"'{text}' is not a whole number.", "Write 300, 8k or 1.5M (k = 1000).")
-    value = float(match[1]) * _COUNT_UNITS[match[2].lower()]
-    if value != int(value):
+    value = round(float(match[1]) * _COUNT_UNITS[match[2].lower()], 9)  # 16.1k is 16,100 to the reader
+    if not value < 1e18 or value != int(value):
         raise BadInputError(f"'{text}' is not a whole number.", "Write 300, 8k or 1.5M (k = 1000).")
     return int(value)
 

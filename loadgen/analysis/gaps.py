@@ -62,7 +62,7 @@ class Gaps:
     def _count(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:
         if not len(gaps_ns):
             return
-        latest_ns = int(issued_ns.max())
+        latest_ns = int(issued_ns[per_row > 0].max())  # rows without gaps must not widen the slices
         while latest_ns // self._slice_ns >= SLICES:
             folded: dict[int, Int64s] = {}
             for place, counts in self._buckets.items():

@@ -41,8 +41,8 @@ def input_tokens(run: RunData) -> Floats:
     return np.nan_to_num(np.where(np.isnan(counted), planned, counted))
 
 
-def throughputs(run: RunData, good: Bools | None, due_ns: Floats, window: Window) -> dict[str, Estimate]:
-    """Over `window`, from 20 equal slices of it. `good`: bool[n] of the requests within the SLO, by their due time."""
+def throughputs(run: RunData, good: Bools | None, window: Window) -> dict[str, Estimate]:
+    """Over `window`, from 20 equal slices of it. `good`: bool[n], the requests within the SLO."""
     edges_ns = window.edges_ns(BATCHES)
     seconds = np.diff(edges_ns) / NS_PER_S
     columns = run.columns
@@ -62,7 +62,7 @@ def throughputs(run: RunData, good: Bools | None, due_ns: Floats, window: Window
         "total_token_throughput": output + per_slice(columns["first_token_ns"], input_tokens(run)),
     }
     if good is not None:
-        found["request_goodput"] = per_slice(due_ns[good])
+        found["request_goodput"] = per_slice(columns["done_ns"][good])
     return {name: ratio(sums, seconds, n=int(sums.sum())) for name, sums in found.items()}
 
 
@@ -73,7 +73,7 @@ def whole_run_section(run: RunData, flow: Flow, good: Bools | None) -> dict[str,
     section = {"duration": whole.duration_s} | counts_section(run, np.ones(len(run), np.bool_), len(flow.unsent_ns))
     if whole.duration_s <= 0:
         return section
-    found = throughputs(run, good, flow.due_ns, whole)
+    found = throughputs(run, good, whole)
     return section | {name: each.value for name, each in found.items() if name != "achieved_rate"}
 
 

@@ -6,7 +6,7 @@ wanders. So the growth must be large in requests (against √arrivals), in share
 of the requests that are in flight anyway.
 
 What can be had: between M/M/1 at 80 % and at 130 % load the log of (arrivals' pace / service pace) differs by 0.49 and,
-from 100 arrivals, is known to 0.15 by one who sees every service time; at 2 % false alarms that finds 88 %. From 300
+from 100 arrivals, is known to 0.15 by one who sees every service time; at 2 % false alarms that finds 88 %. From 400
 arrivals on the test here keeps both errors under 2 %; tests/analysis/test_steady.py measures it.
 """
 
@@ -26,8 +26,9 @@ GROWTH_SHARE = 0.06  # … of all arrivals: what a short run can show at all
 GROWTH_ROOT = 1.0  # … times √arrivals: below it a server at capacity cannot be told from a healthy one
 GROWTH_SCATTER = 2.0  # and this many √(in flight by Little's law): Poisson scatter of the requests in service
 GROWTH_MATERIAL = 0.02  # and this share of all arrivals: less is not worth a word
-# Plateau: a change must be certain and large. Pettitt's p cannot get below 0.002 with 20 values, hence 30.
-SERIES_LENGTH = 30
+# Plateau: a change must be certain and large. With n values Pettitt's p cannot get below 2·exp(−3n/8): with 20 it never
+# gets to 0.001, with 30 only when neighbours do not resemble each other at all, with 60 up to a correlation of 0.5.
+SERIES_LENGTH = 60
 CHANGE_P = 0.001
 MATERIAL = {"tpot": 1.2, "ttft": 1.5, "in_flight": 1.5}  # ratio between the two levels, up or down
 
@@ -97,9 +98,9 @@ def unsteady(flow: Flow, window: Window, series_ns: dict[str, Floats]) -> list[U
 
 
 def batch_medians(values: Floats) -> Floats:
-    """Up to 30 medians of successive values, each of at least five; empty when there are too few for a test."""
+    """Up to 60 medians of successive values, each of at least five; empty when there are too few for a test."""
     parts = min(SERIES_LENGTH, len(values) // BATCHES_MIN)
-    if parts < SERIES_LENGTH // 2:
+    if parts < SERIES_LENGTH // 4:
         return np.empty(0)
     return np.array([np.median(part) for part in np.array_split(values, parts)])
 

@@ -51,7 +51,7 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
     good = None if slo is None else objectives.met_by_request(slo, columns, ok)
     batches = _batches(run, columns, ok & inside)
     samples = {name: merged(parts) for name, parts in batches.items()}
-    rates = throughputs(run, good, flow.due_ns, window) if window.duration_s > 0 else {}
+    rates = throughputs(run, good, window) if window.duration_s > 0 else {}
     lag = lag_of(flow, columns["issued_ns"], inside, window.end_ns - window.start_ns)
 
     point: dict[str, Any] = {

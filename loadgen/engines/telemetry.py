@@ -5,6 +5,7 @@ costs one failed question.
 """
 
 import queue
+import re
 import threading
 import time
 
@@ -31,9 +32,11 @@ KEPT = (
     "simulator:",
 )
 
+_QUANTILE = re.compile(r'quantile="([^"]*)"')
+
 
 def parse_metrics(text: str) -> dict[str, float]:
-    """Sum of each kept metric over its label sets; quantiles keep their label. Lines that are no samples are skipped."""
+    """Sum of each kept metric over its label sets; quantiles are kept apart. What is no sample is skipped."""
     found: dict[str, float] = {}
     for line in text.splitlines():
         if not line.startswith(KEPT):
@@ -42,8 +45,10 @@ def parse_metrics(text: str) -> dict[str, float]:
         bare, _, labels = name.partition("{")
         if bare.endswith(("_bucket", "_created")):
             continue
-        if 'quantile="' in labels:
-            bare += f"_p{round(float(labels.split('quantile=' + chr(34))[1].split(chr(34))[0]) * 100)}"
+        quantile = _QUANTILE.search(labels)
+        if quantile is not None:  # 0.99 → _p99, max → _max
+            share = quantile[1]
+            bare += f"_p{float(share) * 100:g}" if share[:1].isdigit() else f"_{share}"
         try:
             found[bare] = found.get(bare, 0.0) + float(value)
         except ValueError:
@@ -65,9 +70,9 @@ class Scraper(threading.Thread):
             asked_ns = time.monotonic_ns()
             try:
                 status, body = self._asker.ask("/metrics", timeout_s=5.0)
-            except TargetError:
+                found = parse_metrics(body.decode("utf-8", "replace")) if status == 200 else {}
+            except (TargetError, ValueError):
                 continue  # a saturated server may miss one
-            found = parse_metrics(body.decode("utf-8", "replace")) if status == 200 else {}
             if not found:
                 return
             self.readings.put(((asked_ns + time.monotonic_ns()) // 2, found))

@@ -25,7 +25,7 @@ _BACKLOG = 4096
 def main(arguments: list[str] | None = None) -> int:
     options = parse_options(sys.argv[1:] if arguments is None else arguments)
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_serve(options))
     except LoadgenError as error:
         sys.stderr.write(f"{error} {error.hint}\n")
@@ -82,7 +82,8 @@ async def _serve(options: Options) -> None:
         await simulator.close()
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where there is one."""
     try:
         import uvloop
     except ImportError:

@@ -133,14 +133,11 @@ class FixedEngine:
     def abort(self, sequence: Sequence, now_ns: int) -> None:
         if sequence.state is State.WAITING:
             self._waiting.remove(sequence)
+            sequence.state = State.ABORTED
         elif sequence.state is State.RUNNING:
-            self._due = [entry for entry in self._due if entry[2] is not sequence]
-            heapq.heapify(self._due)
+            sequence.state = State.ABORTED  # and leaves the heap when its turn comes
             self._free_place(now_ns)
             self._look()
-        else:
-            return
-        sequence.state = State.ABORTED
 
     def advance(self) -> list[Sequence]:
         due_ns, order, sequence = self._due[0]
@@ -166,4 +163,6 @@ class FixedEngine:
         self._look()
 
     def _look(self) -> None:
+        while self._due and self._due[0][2].state is State.ABORTED:
+            heapq.heappop(self._due)
         self.next_due_ns = self._due[0][0] if self._due else None

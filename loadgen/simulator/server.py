@@ -27,6 +27,7 @@ from loadgen.units import NS_PER_MS
 
 _BODY_BYTES_MAX = 64 << 20
 _IDLE_S = 75.0
+_CLOSE_S = 1.0  # for requests that were cut off to be logged
 _NO_LOG: Any = None  # aiohttp takes None for "no access log", though its types do not say so
 
 
@@ -98,9 +99,12 @@ class Simulator:
         return StampingProtocol(self._server, loop=self._loop, access_log=_NO_LOG, keepalive_timeout=_IDLE_S)
 
     async def close(self) -> None:
-        """Drop every connection and stop the clockwork."""
+        """Drop every connection, log what was cut off, stop the clockwork."""
         self._second.cancel()
-        await self._server.shutdown(0)
+        for connection in self._server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self._server.shutdown(_CLOSE_S)
         self._alarm.close()
 
     # -- the clockwork --------------------------------------------------------------------------------------------

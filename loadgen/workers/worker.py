@@ -25,7 +25,7 @@ from loadgen.client.pacer import Pacer
 from loadgen.client.socket_transport import SocketTransport
 from loadgen.client.transport import Landed, Transport, Wiring
 from loadgen.clock import MonotonicClock, realtime_offset_ns
-from loadgen.exchange import Body, Ended, FrameReader, Job, Stop, Tick, frame
+from loadgen.exchange import Body, Ended, FrameReader, Job, Started, Stop, Tick, frame
 
 TICK_NS = 100_000_000
 HEAD_START_NS = 50_000_000  # between the job's arrival and its time zero, so that the first bodies are there
@@ -170,6 +170,7 @@ class Run:
         self._gc_started_ns = self._gc_pause_ns_max = 0
         self._cpu_ns = time.process_time_ns()
         self._ticked_ns = self._start_ns
+        worker.send(frame(Started(self._start_ns)))
 
     def supply(self, body: Body) -> None:
         self._issuer.supply(body.index, self._transport.prepare(body.index, body.body))
