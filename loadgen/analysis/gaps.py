@@ -100,7 +100,7 @@ class Gaps:
         counts = np.zeros((parts, _BUCKETS), np.int64)
         for place, of_slice in self._buckets.items():
             middle = (place + 0.5) * self._slice_ns
-            if filled and starts_ns[0] <= middle <= issued_ns[part == filled[-1]].max():
+            if filled and starts_ns[0] <= middle and place <= issued_ns[part == filled[-1]].max() // self._slice_ns:
                 counts[filled[int(np.searchsorted(starts_ns, middle, side="right")) - 1]] += of_slice
         values = middle_ns(np.arange(_BUCKETS))
         return [Sample(values[each > 0], each[each > 0]) for each in counts]
