@@ -1,245 +1,37 @@
-"""One run: the place where the stages are joined. Draw the plan, save it, drive it, record it, judge it.
-
-`setting_up` makes what the runs of a sweep share (server, load process, protocol); `run_once` is one folder.
-"""
+"""One run: the place where the stages are joined. Draw the plan, save it, drive it, record it, judge it. One folder."""
 
 import os
 import platform
-import signal
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import loadgen
 from loadgen.analysis.data import run_data
-from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.analysis.slo import parse_slo
 from loadgen.analysis.summary import summarise
 from loadgen.analysis.sweep import SCHEMA, answer
-from loadgen.config import Settings, described
-from loadgen.engines.asking import Asker
-from loadgen.engines.launch import Launched, launch_simulator
-from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
+from loadgen.config import described
+from loadgen.engines.probe import Protocol
 from loadgen.engines.telemetry import Scraper
 from loadgen.errors import BadInputError
 from loadgen.exchange import Body, Done, Job, Part, Started, Tick
 from loadgen.plan import Int64s, Plan, load_plan
+from loadgen.prepare import SetUp, lengths_of
 from loadgen.progress import Observer, Progress, ignore
 from loadgen.records import folder as run_folder
 from loadgen.records.recorder import Recorder
 from loadgen.report.html import render_html
 from loadgen.rng import generator
 from loadgen.schedule.draw import draw_plan
-from loadgen.target import Target, parse_target
 from loadgen.units import NS_PER_S, parse_duration_ns
-from loadgen.workers.local import LocalWorker
-from loadgen.workload.calibration import Calibration, fit
-from loadgen.workload.lengths import Lengths, load_lengths
-from loadgen.workload.prompts import (
-    PromptSource,
-    counted_prompts,
-    recorded_prompts,
-    token_id_prompts,
-    tokenizer_prompts,
-    word_prompts,
-)
-from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
+from loadgen.workload.lengths import Lengths
 
 DURATION_NS_DEFAULT = 30 * NS_PER_S
-_VOCABULARY = 30_000  # ids below this exist in every model of the field
 _VIEW_PERIOD_NS = NS_PER_S // 4
-
-
-@dataclass(slots=True)
-class Interrupts:
-    """Ctrl-C: once, stop sending and drain; twice, leave now; what was measured is on disk."""
-
-    count: int = 0
-
-    @contextmanager
-    def caught(self) -> Iterator["Interrupts"]:
-        def note(_: int, __: FrameType | None) -> None:
-            self.count += 1
-            if self.count > 2:
-                raise KeyboardInterrupt
-
-        before = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
-
-
-@dataclass(slots=True)
-class SetUp:
-    """What runs share. `prompts(seed, lengths)` makes the prompt source of one run."""
-
-    settings: Settings
-    asker: Asker
-    address: tuple[int, str, int]
-    protocol: Protocol
-    prompts: Callable[[int, Lengths], PromptSource]
-    worker: LocalWorker
-    engine: Launched | None
-    slo: Slo | None
-    prompt_seed: int
-    interrupts: Interrupts = field(default_factory=Interrupts)
-
-    @property
-    def target(self) -> dict[str, Any]:
-        """For the summary: where the load went."""
-        engine = "simulator" if self.engine is not None else self.protocol.engine
-        about = (
-            {} if self.engine is None else {key: value for key, value in self.engine.about.items() if key != "ready"}
-        )
-        return {
-            "base_url": self.asker.target.root,
-            "model": self.protocol.model,
-            "engine": engine,
-            "endpoint": self.protocol.endpoint,
-            "prompts": "token ids" if self.protocol.token_ids else "text",
-            "warnings": self.protocol.warnings,
-        } | about
-
-    def in_words(self) -> str:
-        """One line for people."""
-        if self.engine is not None:
-            return _engine_in_words(self.engine)
-        engine = f" ({self.protocol.engine})" if self.protocol.engine else ""
-        return f"{self.asker.target.root}, {self.protocol.model}{engine}"
-
-
-def _engine_in_words(engine: Launched) -> str:
-    about = engine.about
-    batch = f"{about.get('max_num_seqs')} sequences at once"
-    return f"the embedded simulator: {about.get('model')} on {about.get('gpu')}, {batch}"
-
-
-@contextmanager
-def setting_up(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Iterator[SetUp]:
-    """Start what has to be started, find out how to talk to the server, stop everything at the end."""
-    slo = parse_slo(settings.slo) if settings.slo else None
-    target = parse_target(settings.base_url) if settings.base_url else None
-    tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
-    _lengths(settings, settings.dataset if settings.dataset != "all" else "s2s", 1)  # a bad dataset is said at once
-    with ExitStack() as stack:
-        worker = stack.enter_context(LocalWorker())  # starts while the server does
-        engine = None
-        if target is None:
-            engine = stack.enter_context(_start_engine(settings))
-            target = parse_target(engine.base_url)
-            say(f"{'Using' if settings.engine else 'No --base-url: using'} {_engine_in_words(engine)}.")
-        asker = Asker(target, _headers(settings), not settings.insecure, _proxy(settings, target))
-        address = (0, target.host, target.port) if asker.proxy else asker.address()
-        protocol = probe(
-            asker,
-            model=settings.model,
-            endpoint=settings.endpoint,
-            stream=not settings.no_stream,
-            extra=settings.extra_body,
-        )
-        prompts = _prompt_maker(settings, asker, protocol, tokenizer)
-        for warning in protocol.warnings:
-            say(f"Warning: {warning}")
-        # Prompts that a living server has seen before would meet its prefix cache: new ones, unless a seed is asked for.
-        seed = settings.seed if settings.seed is not None else int.from_bytes(os.urandom(4), "little")
-        setup = SetUp(settings, asker, address, protocol, prompts, worker, engine, slo, seed)
-        with setup.interrupts.caught():
-            yield setup
-
-
-def _start_engine(settings: Settings) -> Launched:
-    import shlex
-    import tempfile
-
-    try:
-        name, *arguments = shlex.split(settings.engine or "simulator")
-    except ValueError as error:
-        raise BadInputError(f"--engine: {error}.", "Quote it once, as one text.") from None
-    if name != "simulator":
-        raise BadInputError(f"There is no engine '{name}'.", "Engines: simulator.")
-    log = Path(tempfile.gettempdir()) / f"loadgen-simulator-{os.getpid()}.log"
-    return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
-
-
-def _proxy(settings: Settings, target: Target) -> str:
-    """The environment's proxy for this host, as every HTTP client finds it; only aiohttp goes through one."""
-    if settings.transport != "aiohttp" or urllib.request.proxy_bypass(target.host):
-        return ""
-    return urllib.request.getproxies().get(target.scheme, "")
-
-
-def _headers(settings: Settings) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept": "*/*", "User-Agent": f"loadgen/{loadgen.__version__}"}
-    key = settings.api_key or os.environ.get("OPENAI_API_KEY")
-    if key:
-        if any(c in key for c in "\r\n"):
-            raise BadInputError("The API key has a line break in it.", "Check --api-key or OPENAI_API_KEY.")
-        headers["Authorization"] = f"Bearer {key}"
-    return headers | settings.header
-
-
-def _prompt_maker(
-    settings: Settings, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
-) -> Callable[[int, Lengths], PromptSource]:
-    """Choose, once, how prompts of a wanted length are made for this server; the best way that it allows."""
-    prefix = settings.prefix_len
-    if protocol.token_ids and tokenizer is None:
-        overhead = protocol.id_overhead
-
-        def ids(seed: int) -> PromptSource:
-            source = token_id_prompts(seed, _VOCABULARY, prefix)
-            return lambda index, wanted: source(index, max(1, wanted - overhead))
-
-        return lambda seed, lengths: recorded_prompts(lengths.texts) if lengths.texts else ids(seed)
-    protocol.token_ids = False
-    calibration = Calibration()
-    words = word_prompts(0, calibration)
-    found = measure_words(asker, protocol, lambda index, n: str(words(index, n)))
-    if len(found) > 1:
-        calibration = fit([n for n, _ in found], [tokens for _, tokens in found])
-    elif tokenizer is None:
-        protocol.warnings.append("The server does not count prompt tokens: prompt lengths are estimates.")
-    if tokenizer is not None:
-        # What the server adds to a text whose tokens we know: BOS, chat template.
-        overhead = round(found[0][1] - tokenizer.count(str(words(0, found[0][0])))) if found else 0
-        made: Callable[[int], PromptSource] = lambda seed: tokenizer_prompts(seed, tokenizer, overhead, prefix)  # noqa: E731
-        return lambda seed, lengths: recorded_prompts(lengths.texts) if lengths.texts else made(seed)
-    count = None if _words_are_exact(found, calibration) else tokenize_count(asker, protocol)
-    if count is not None and found:
-        extra = found[0][1] - count(str(words(0, found[0][0])))
-        counted = count
-        made = lambda seed: counted_prompts(seed, counted, extra, prefix)  # noqa: E731
-    else:
-        made = lambda seed: word_prompts(seed, calibration, prefix)  # noqa: E731
-    return lambda seed, lengths: recorded_prompts(lengths.texts) if lengths.texts else made(seed)
-
-
-def _words_are_exact(found: list[tuple[int, int]], calibration: Calibration) -> bool:
-    """One token a word on every probe: nothing is left to count."""
-    return (
-        bool(found)
-        and all(round(calibration.overhead + calibration.tokens_per_word * words) == tokens for words, tokens in found)
-        and abs(calibration.tokens_per_word - 1) < 1e-6
-    )
-
-
-def _lengths(settings: Settings, dataset: str, n: int) -> Lengths:
-    return load_lengths(
-        dataset,
-        n=n,
-        seed=settings.seed or 0,
-        input_len=settings.input_len,
-        output_len=settings.output_len,
-        path=settings.dataset_path,
-    )
 
 
 def run_once(
@@ -263,7 +55,7 @@ def run_once(
     drawn: list[Lengths] = []
 
     def lengths(n: int) -> tuple[Int64s, Int64s, Int64s, tuple[str, ...]]:
-        drawn.append(_lengths(settings, dataset, max(n, 1)))
+        drawn.append(lengths_of(settings, dataset, max(n, 1)))
         chosen = drawn[-1]
         zeros = (chosen.input_tokens * 0)[:n]
         return chosen.input_tokens[:n], chosen.output_tokens[:n], zeros, (chosen.label,)

@@ -9,10 +9,11 @@ import loadgen
 from loadgen.analysis.sweep import answer, sweep_summary
 from loadgen.config import Settings, described
 from loadgen.errors import RunFolderError
+from loadgen.prepare import SetUp
 from loadgen.progress import Observer, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
-from loadgen.run import SetUp, command_line, run_once, write_reports
+from loadgen.run import command_line, run_once, write_reports
 from loadgen.schedule.rates import parse_rates
 from loadgen.units import NS_PER_S
 from loadgen.workload.lengths import DATASETS

@@ -30,7 +30,7 @@ class Code(StrEnum):
     FEW_SAMPLES = "FEW_SAMPLES"
     OUTPUT_LENGTH = "OUTPUT_LENGTH"
     INPUT_LENGTH = "INPUT_LENGTH"
-    MULTI_TOKEN_EVENTS = "MULTI_TOKEN_EVENTS"  # noqa: S105 (the tokens are a language model's)
+    MULTI_TOKEN_EVENTS = "MULTI_TOKEN_EVENTS" (the tokens are a language model's)
     EMPTY_EVENTS = "EMPTY_EVENTS"
     TOKENS_ESTIMATED = "TOKENS_ESTIMATED"
     RETRIES = "RETRIES"

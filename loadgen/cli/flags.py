@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from loadgen.config import OPTIONS, Settings, make_settings, options_of
 from loadgen.errors import BadInputError
@@ -27,18 +27,16 @@ def parser_of(command: str, description: str) -> Parser:
     """The parser of a command that puts load on a server."""
     parser = Parser(prog=f"loadgen {command}", description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML with these options; flags are stronger")
-    groups: dict[str, Any] = {}
+    titles = dict.fromkeys(option.group for option in options_of(command))
+    groups = {title: parser.add_argument_group(title) for title in titles}
     for option in options_of(command):
-        group = groups.setdefault(option.group, None) or parser.add_argument_group(option.group)
-        groups[option.group] = group
+        group = groups[option.group]
         if option.parse is None:
             group.add_argument(option.flag, dest=option.key, action="store_true", default=None, help=option.help)
         else:
-            how = {"action": "append"} if option.repeated else {}
+            action, about = "append" if option.repeated else "store", option.help.replace("%", "%%")
             metavar = option.metavar or option.key.upper()
-            group.add_argument(
-                option.flag, dest=option.key, metavar=metavar, help=option.help.replace("%", "%%"), **how
-            )
+            group.add_argument(option.flag, dest=option.key, action=action, metavar=metavar, help=about)
     return parser
 
 

@@ -61,10 +61,11 @@ def _load(command: str, settings: Settings) -> int:
 
 
 def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any) -> dict[str, Any]:
-    from loadgen.run import DURATION_NS_DEFAULT, run_once, setting_up
+    from loadgen.prepare import setting_up
+    from loadgen.run import DURATION_NS_DEFAULT, run_once
     from loadgen.sweep import sweep as run_sweep
 
-    with setting_up(settings, say) as setup, view:
+    with setting_up(settings, folder, say) as setup, view:
         if command == SWEEP:
             return run_sweep(setup, folder, observer=view, point_done=view.point_done)
         duration_ns = settings.duration_ns or (0 if settings.num_prompts else DURATION_NS_DEFAULT)

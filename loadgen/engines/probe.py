@@ -56,7 +56,7 @@ def probe(
     extra: dict[str, Any],
     may_send_ids: bool = True,
 ) -> Protocol:
-    """Find out. `endpoint` is chat, completions or auto. Raises TargetError with a sentence for everything that fails."""
+    """Find out. `endpoint` is chat, completions or auto. Raises TargetError for everything that fails."""
     listed = _models(asker)
     name = model or _only_model(asker, listed)
     entry = next((one for one in listed or [] if one.get("id") == name), {})

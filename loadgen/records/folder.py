@@ -21,6 +21,7 @@ HISTOGRAMS = "histograms.hlog"
 SUMMARY = "summary.json"
 REPORT = "report.html"
 PARQUET = "records.parquet"
+ENGINE_LOG = "engine.log"
 
 
 def create(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""THE table of columns: what is kept of every request. All times are int64 ns on the run's clock (0 = start of the run).
+"""THE table of columns: what is kept of every request. Times are int64 ns on the run's clock (0 = start of the run).
 
 A request that never reached a stage has null there. Adding a column is adding a line here and filling it in `decode`.
 """

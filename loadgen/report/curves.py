@@ -4,15 +4,14 @@ Adding a curve is adding a line to CURVES; a curve whose figures are all missing
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loadgen.report import plots
+from loadgen.report.answers import saturation_column
 from loadgen.report.markup import Markup, element, join
 from loadgen.report.plots import Dot, Frame
 from loadgen.report.reading import (
     Point,
-    at,
-    estimate,
     interval,
     is_indicative,
     is_saturated,
@@ -23,6 +22,7 @@ from loadgen.report.reading import (
     points_of,
     say,
     say_range,
+    sequence,
     words,
 )
 from loadgen.report.words import verdict_of
@@ -115,9 +115,8 @@ class Axis:
     title: str
     values: list[float]
     log: bool
-    saturation: tuple[float, float] | None = None
-    saturation_label: str = ""
-    datasets: list[str] = field(default_factory=list)
+    saturation: tuple[float, float, str] | None  # low, high, label
+    datasets: list[str]
 
     def scale(self, start: float, end: float) -> plots.Scale:
         if not self.log:
@@ -138,13 +137,9 @@ def axis_of(summary: object) -> Axis | None:
         if len(values) < 2:
             continue
         log = values[-1] / values[0] > 8
-        value, low, high = estimate(at(summary, "saturation", "max_stable_rate"))
-        saturation, label = None, ""
-        if key == "request_rate" and value is not None:
-            saturation = (low if low is not None else value, high if high is not None else value)
-            label = f"saturates at {say(value, 'req/s')}"
+        saturation = saturation_column(summary) if key == "request_rate" else None
         datasets = list(dict.fromkeys(words(point, "dataset") for point in points))
-        return Axis(key, f"{title} (log scale)" if log else title, values, log, saturation, label, datasets)
+        return Axis(key, f"{title} (log scale)" if log else title, values, log, saturation, datasets)
     return None
 
 
@@ -171,10 +166,11 @@ def _figure(curve: Curve, axis: Axis, summary: object) -> Markup | None:
     drawn = [(key, label) for key, label in curve.series if any(read(point, key) is not None for point in points)]
     if not drawn:
         return None
-    frame, log = _frame(curve, axis, points, [key for key, _ in drawn])
+    limits = _limits(points, [key for key, _ in drawn])
+    frame, log = _frame(curve, axis, points, [key for key, _ in drawn], [limit for limit, _, _ in limits])
     layers = []
     if axis.saturation is not None:
-        layers.append(plots.upright(frame, *axis.saturation, axis.saturation_label, "saturation"))
+        layers.append(plots.upright(frame, *axis.saturation, "saturation"))
     if curve.diagonal:
         layers.append(plots.line(frame, axis.values, axis.values, "diagonal"))
     many = len(axis.datasets) > 1
@@ -185,6 +181,10 @@ def _figure(curve: Curve, axis: Axis, summary: object) -> Markup | None:
             tips = [_tip(point, key, label, curve.unit, summary) for point in own]
             layers += _series(frame, own, axis.key, key, style, dataset if many else label, tips)
     entries = [(f"dash{place}" if many else f"s{place}", label) for place, (_, label) in enumerate(drawn)]
+    for limit, key, text in limits:
+        style = "limit" if many else f"limit s{[each for each, _ in drawn].index(key)}"
+        layers.append(plots.line(frame, axis.values, [limit] * len(axis.values), style, text))
+        entries.append((style, text))
     caption = element(
         "figcaption",
         element("h3", curve.title),
@@ -198,11 +198,24 @@ def _figure(curve: Curve, axis: Axis, summary: object) -> Markup | None:
     )
 
 
-def _frame(curve: Curve, axis: Axis, points: Sequence[Point], keys: Sequence[str]) -> tuple[Frame, bool]:
+def _limits(points: Sequence[Point], keys: Sequence[str]) -> list[tuple[float, str, str]]:
+    """(limit, key of the figure, label) of every clause of the SLO that limits one of these figures."""
+    found = {}
+    for clause in (clause for point in points for clause in sequence(point, "slo", "clauses")):
+        limit = number(clause, "limit_ms")
+        key = f"{words(clause, 'statistic')}_{words(clause, 'metric')}_ms"
+        if limit is not None and key in keys:
+            found[key] = (limit, key, f"SLO {words(clause, 'statistic')} ≤ {say(limit, 'ms')}")
+    return list(found.values())
+
+
+def _frame(
+    curve: Curve, axis: Axis, points: Sequence[Point], keys: Sequence[str], limits: Sequence[float]
+) -> tuple[Frame, bool]:
     """The frame, and whether its y axis is logarithmic."""
     values = [value for point in points for key in keys if (value := read(point, key)) is not None]
     bounds = [bound for point in points for key in keys for bound in interval(point, key) or ()]
-    values += bounds + (axis.values if curve.diagonal else [])
+    values += [*bounds, *limits, *(axis.values if curve.diagonal else [])]
     above = [value for value in values if value > 0]
     if curve.diagonal:
         log = axis.log and len(above) == len(values)  # a zero has no place on a logarithmic axis

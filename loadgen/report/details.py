@@ -189,7 +189,9 @@ CLIENT = (
     ("lag_p50_ms", "Lag, median", "ms", "how late we typically sent; it is part of every latency"),
     ("lag_p99_ms", "Lag, p99", "ms", "should stay below 5 ms and far below the TTFT"),
     ("lag_max_ms", "Lag, worst", "ms", "should stay below 50 ms"),
-    ("cpu_fraction", "CPU, busiest core", "share", "above 85 % this client is too busy to be believed"),
+    ("pauses", "Pauses", "", "moments in which the operating system let this program wait"),
+    ("cpu_fraction", "CPU, mean", "share", "of one core"),
+    ("cpu_fraction_max", "CPU, busiest stretch", "share", "above 85 % this client is too busy to be believed"),
     ("stamp_source", "Time stamps from", "", "kernel: taken when the bytes arrived, however busy this program was"),
     (
         "read_delay_p99_ms",
@@ -250,6 +252,21 @@ def plain_facts(values: dict[str, object]) -> Markup:
         label = " ".join(part.upper() if part in _ACRONYMS else part for part in parts)
         rows.append((label, value_text(value, unit), ""))
     return fact_table([row for row in rows if row[1]])
+
+
+def slo_facts(point: Point) -> Markup:
+    """Whether the SLO was met, clause by clause."""
+    rows = []
+    for clause in sequence(point, "slo", "clauses"):
+        if isinstance(clause, dict):
+            met, value = clause.get("met"), number(clause, "value_ms")
+            seen = say(number(clause, "attainment"), "share") if value is None else say(value, "ms")
+            sign = "✓" if met is True else "✕" if met is False else ""
+            rows.append((words(clause, "text"), f"{seen} {sign}".strip(), ""))
+    share = number(point, "slo", "attainment")
+    if share is not None:
+        rows.append(("requests within every limit", say(share, "share"), ""))
+    return fact_table(rows)
 
 
 def value_text(value: object, unit: str) -> str:

@@ -46,7 +46,7 @@ def vllm_result(
         "itl": np.concatenate([np.empty(0), *(gaps for gaps, good in zip(rows.gaps_s, ok, strict=True) if good)]),
         "e2el": latency_s[ok],
     }
-    duration_s = _span_s(started_s, rows.seconds["done_ns"]) or number(point, "duration") or 0.0
+    duration_s = _span_s(started_s, rows.seconds["done_ns"])
     per_s = 1 / duration_s if duration_s else 0.0
     total_input, total_output = float(input_tokens[ok].sum()), float(output_tokens.sum())
     result = _setting_up(point, header or {}, plan, len(ok)) | {
@@ -56,7 +56,7 @@ def vllm_result(
         "total_input_tokens": int(total_input),
         "total_output_tokens": int(total_output),
         "request_throughput": float(ok.sum()) * per_s,
-        "request_goodput": number(point, "request_goodput"),
+        "request_goodput": number(point, "whole_run", "request_goodput"),
         "output_throughput": total_output * per_s,
         "total_token_throughput": (total_input + total_output) * per_s,
         "input_lens": input_tokens.astype(np.int64).tolist(),
@@ -116,7 +116,6 @@ def _setting_up(point: Point, header: dict[str, Any], plan: Plan | None, recorde
     """The keys that say what was asked, in vLLM's order."""
     backend = _BACKENDS.get(words(_setting(header, "endpoint")), "openai-chat")
     model = words(header, "target", "model")
-    planned = number(point, "num_prompts")
     caps = (number(point, "max_concurrency"), number(_setting(header, "max-concurrency")), plan and plan.in_flight_max)
     burstiness = number(_setting(header, "burstiness"))
     rate = number(point, "request_rate")
@@ -128,7 +127,7 @@ def _setting_up(point: Point, header: dict[str, Any], plan: Plan | None, recorde
         "label": words(_setting(header, "label")) or None,
         "model_id": model,
         "tokenizer_id": words(_setting(header, "tokenizer")) or model,
-        "num_prompts": len(plan) if plan else recorded if planned is None else int(planned),
+        "num_prompts": len(plan) if plan else recorded,
         "request_rate": "inf" if rate is None else rate,
         "burstiness": 1.0 if burstiness is None else burstiness,
         "max_concurrency": next((int(cap) for cap in caps if cap), None),

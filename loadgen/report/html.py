@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.report import details, tables
+from loadgen.report.answers import answers
 from loadgen.report.curves import axis_of, curve_charts
 from loadgen.report.markup import Markup, element, join
 from loadgen.report.reading import (
     Point,
     at,
-    estimate,
     group_findings,
     mapping,
     metric,
@@ -25,7 +25,7 @@ from loadgen.report.reading import (
     point_name,
     points_of,
     say,
-    say_range,
+    sentence,
     target_line,
     words,
 )
@@ -97,44 +97,20 @@ def _answer(summary: dict[str, Any], points: Sequence[Point]) -> Markup:
     )
 
 
-# key in `saturation`, label, unit, explanation
-_ANSWERS = (
-    ("max_stable_rate", "Highest stable rate", "req/s", "above it the queue grows without end"),
-    ("max_goodput_rate", "Highest rate within the SLO", "req/s", "every limit of the SLO still holds"),
-    ("knee_rate", "Knee", "req/s", "from here on latency rises steeply"),
-    ("peak_output_throughput", "Peak output throughput", "tok/s", "the most that was seen at any rate"),
-)
-_RUN_ANSWERS = (
-    ("achieved_rate", "Achieved", "req/s", "requests completed per second"),
-    ("p99_ttft_ms", "TTFT p99", "ms", "99 of 100 requests had their first token by then"),
-    ("p99_tpot_ms", "TPOT p99", "ms", "99 of 100 requests wrote a token at least this fast"),
-    ("output_throughput", "Output throughput", "tok/s", "output tokens per second"),
-)
-
-
 def _tiles(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
-    """The figures that answer the question, with their intervals."""
-    tiles = []
-    for key, label, unit, meaning in _ANSWERS:
-        tiles.append(_tile(label, unit, meaning, *estimate(at(summary, "saturation", key)), summary))
-    if len(points) == 1 and not any(tiles):
-        for key, label, unit, meaning in _RUN_ANSWERS:
-            low, high = (number(bound) for bound in (at(points[0], "confidence", key) or (None, None))[:2])
-            tiles.append(_tile(label, unit, meaning, metric(points[0], key), low, high, points[0]))
-    return element("div", *tiles, class_="tiles") if any(tiles) else None
-
-
-def _tile(
-    label: str, unit: str, meaning: str, value: float | None, low: float | None, high: float | None, level_of: object
-) -> Markup | None:
-    if value is None:
-        return None
-    bounds = None
-    if low is not None and high is not None:
-        bounds = element("small", f"{percent_of_confidence(level_of)} CI {say_range(low, high, unit)}")
-    return element(
-        "div", element("b", label), element("strong", say(value, unit)), bounds, element("i", meaning), class_="tile"
-    )
+    """The figures that answer the question, with how sure they are."""
+    tiles = [
+        element(
+            "div",
+            element("b", each.label),
+            element("strong", each.value),
+            element("small", each.detail) if each.detail else None,
+            element("i", each.meaning),
+            class_="tile",
+        )
+        for each in answers(summary, points)
+    ]
+    return element("div", *tiles, class_="tiles") if tiles else None
 
 
 def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
@@ -148,7 +124,7 @@ def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | 
         pill = element("span", f"{verdict.sign} {verdict.words}", class_=f"badge {verdict.tone}")
         which = f"all {len(points)} points" if len(group) == len(points) > 1 else names_of(group)
         lines.append(element("li", pill, " ", element("b", which), f". {verdict.meaning}" if verdict.meaning else None))
-    reason = words(summary, "saturation", "reason")
+    reason = sentence(words(summary, "saturation", "reason"))
     because = element("li", element("span", "why", class_="badge"), " ", reason) if reason else None
     return element("ul", because, *lines, class_="verdicts") if lines or because else None
 
@@ -217,14 +193,13 @@ def _close_up(point: Point, summary: dict[str, Any]) -> Markup | None:
 
 def _close_up_parts(point: Point) -> Markup:
     verdict = verdict_of(words(point, "verdict"))
-    slo = mapping(point, "slo")
     trust = f"The verdict is “{verdict.words}”. {verdict.meaning} This is what our own machine did while it measured:"
     health = details.client_facts(point)
     sides = [
         ("Lengths, asked and obtained", details.plain_facts(mapping(point, "lengths"))),
         ("Inside the server", details.plain_facts(mapping(point, "server"))),
         ("Efficiency", details.plain_facts(mapping(point, "efficiency"))),
-        ("Within the SLO", details.plain_facts(slo)),
+        ("Within the SLO", details.slo_facts(point)),
         ("Errors by outcome", details.plain_facts(mapping(point, "errors"))),
         ("Steady window", details.plain_facts(mapping(point, "window"))),
         ("Whole run, with warm-up and drain", details.plain_facts(mapping(point, "whole_run"))),

@@ -111,6 +111,11 @@ def say(value: float | None, unit: str = "") -> str:
     return f"{format_number(value)} {unit}".rstrip()
 
 
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
+
+
 def say_range(low: float, high: float, unit: str = "") -> str:
     """An interval with its unit said once: `21.9 to 23.4 req/s`."""
     first, last = say(low, unit), say(high, unit)

@@ -72,7 +72,7 @@ def unrounded(value: float) -> str:
 
 _RATES = ("request_rate", "offered_rate", "send_rate", "achieved_rate", "request_throughput", "request_goodput")
 _COUNTS = (
-    ("Requests", ("num_prompts", "completed", "failed", "censored")),
+    ("Requests", ("num_prompts", "completed", "failed", "censored", "unsent")),
     ("Rates, req/s", _RATES),
     ("Tokens", ("total_input_tokens", "total_output_tokens", "output_throughput", "total_token_throughput")),
     ("Duration, s", ("duration",)),

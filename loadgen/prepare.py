@@ -1,0 +1,202 @@
+"""Before the first request: start what has to be started, learn how to talk to the server, choose how to make prompts.
+
+What comes out, a SetUp, is what the runs of a sweep share. Everything that can be refused is refused here.
+"""
+
+import os
+import shlex
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import loadgen
+from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.config import Settings
+from loadgen.engines.asking import Asker
+from loadgen.engines.launch import Launched, launch_simulator
+from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
+from loadgen.errors import BadInputError
+from loadgen.interrupts import Interrupts
+from loadgen.records.folder import ENGINE_LOG
+from loadgen.target import Target, parse_target
+from loadgen.workers.local import LocalWorker
+from loadgen.workload.calibration import Calibration, fit
+from loadgen.workload.lengths import Lengths, load_lengths
+from loadgen.workload.prompts import (
+    PromptSource,
+    counted_prompts,
+    recorded_prompts,
+    token_id_prompts,
+    tokenizer_prompts,
+    word_prompts,
+)
+from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
+
+_VOCABULARY = 30_000  # ids below this exist in every model of the field
+
+
+@dataclass(slots=True)
+class SetUp:
+    """What runs share. `prompts(seed, lengths)` makes the prompt source of one run."""
+
+    settings: Settings
+    asker: Asker
+    address: tuple[int, str, int]
+    protocol: Protocol
+    prompts: Callable[[int, Lengths], PromptSource]
+    worker: LocalWorker
+    engine: Launched | None
+    slo: Slo | None
+    prompt_seed: int
+    interrupts: Interrupts = field(default_factory=Interrupts)
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """For the summary: where the load went."""
+        engine = "simulator" if self.engine is not None else self.protocol.engine
+        about = (
+            {} if self.engine is None else {key: value for key, value in self.engine.about.items() if key != "ready"}
+        )
+        return {
+            "base_url": self.asker.target.root,
+            "model": self.protocol.model,
+            "engine": engine,
+            "endpoint": self.protocol.endpoint,
+            "prompts": "token ids" if self.protocol.token_ids else "text",
+            "warnings": self.protocol.warnings,
+        } | about
+
+    def in_words(self) -> str:
+        """One line for people."""
+        if self.engine is not None:
+            return _engine_in_words(self.engine)
+        engine = f" ({self.protocol.engine})" if self.protocol.engine else ""
+        return f"{self.asker.target.root}, {self.protocol.model}{engine}"
+
+
+def _engine_in_words(engine: Launched) -> str:
+    about = engine.about
+    batch = f"{about.get('max_num_seqs')} sequences at once"
+    return f"the embedded simulator: {about.get('model')} on {about.get('gpu')}, {batch}"
+
+
+@contextmanager
+def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[SetUp]:
+    """Start and probe; at the end stop everything and leave the engine's log in `folder`, if that was made."""
+    slo = parse_slo(settings.slo) if settings.slo else None
+    target = parse_target(settings.base_url) if settings.base_url else None
+    tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
+    lengths_of(settings, settings.dataset if settings.dataset != "all" else "s2s", 1)  # a bad dataset is said at once
+    with ExitStack() as stack:
+        worker = stack.enter_context(LocalWorker())  # starts while the server does
+        engine = None
+        if target is None:
+            logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
+            stack.callback(_keep_log, logs / ENGINE_LOG, folder)
+            engine = stack.enter_context(_start_engine(settings, logs / ENGINE_LOG))
+            target = parse_target(engine.base_url)
+            say(f"{'Using' if settings.engine else 'No --base-url: using'} {_engine_in_words(engine)}.")
+        asker = Asker(target, _headers(settings), not settings.insecure, _proxy(settings, target))
+        address = (0, target.host, target.port) if asker.proxy else asker.address()
+        protocol = probe(
+            asker,
+            model=settings.model,
+            endpoint=settings.endpoint,
+            stream=not settings.no_stream,
+            extra=settings.extra_body,
+        )
+        prompts = _prompt_maker(settings, asker, protocol, tokenizer)
+        for warning in protocol.warnings:
+            say(f"Warning: {warning}")
+        # Prompts that a living server has seen would meet its prefix cache: new ones, unless a seed is asked for.
+        seed = settings.seed if settings.seed is not None else int.from_bytes(os.urandom(4), "little")
+        setup = SetUp(settings, asker, address, protocol, prompts, worker, engine, slo, seed)
+        with setup.interrupts.caught():
+            yield setup
+
+
+def _keep_log(log: Path, folder: Path) -> None:
+    if folder.is_dir() and log.exists():
+        shutil.copy(log, folder / ENGINE_LOG)
+
+
+def _start_engine(settings: Settings, log: Path) -> Launched:
+    try:
+        name, *arguments = shlex.split(settings.engine or "simulator")
+    except ValueError as error:
+        raise BadInputError(f"--engine: {error}.", "Quote it once, as one text.") from None
+    if name != "simulator":
+        raise BadInputError(f"There is no engine '{name}'.", "Engines: simulator.")
+    return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
+
+
+def _proxy(settings: Settings, target: Target) -> str:
+    """The environment's proxy for this host, as every HTTP client finds it; only aiohttp goes through one."""
+    if settings.transport != "aiohttp" or urllib.request.proxy_bypass(target.host):
+        return ""
+    return urllib.request.getproxies().get(target.scheme, "")
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "*/*", "User-Agent": f"loadgen/{loadgen.__version__}"}
+    key = settings.api_key or os.environ.get("OPENAI_API_KEY")
+    if key:
+        if any(c in key for c in "\r\n"):
+            raise BadInputError("The API key has a line break in it.", "Check --api-key or OPENAI_API_KEY.")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers | settings.header
+
+
+def _prompt_maker(
+    settings: Settings, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
+) -> Callable[[int, Lengths], PromptSource]:
+    """(prompt seed, lengths) → prompts: recorded texts where the dataset has them, else made to length."""
+    made = _made_prompts(settings.prefix_len, asker, protocol, tokenizer)
+    return lambda seed, lengths: recorded_prompts(lengths.texts) if lengths.texts else made(seed)
+
+
+def _made_prompts(
+    prefix: int, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
+) -> Callable[[int], PromptSource]:
+    """The most exact way that this server allows, chosen once: ids, a tokenizer, `/tokenize`, or a fitted line."""
+    if protocol.token_ids and tokenizer is None:
+        return lambda seed: _ids_less(token_id_prompts(seed, _VOCABULARY, prefix), protocol.id_overhead)
+    protocol.token_ids = False
+    plain = word_prompts(0, Calibration())
+    measured = measure_words(asker, protocol, lambda index, words: str(plain(index, words)))
+    if not measured and tokenizer is None:
+        protocol.warnings.append("The server does not count prompt tokens: prompt lengths are estimates.")
+        return lambda seed: word_prompts(seed, Calibration(), prefix)
+    if tokenizer is not None:
+        overhead = measured[0][1] - tokenizer.count(str(plain(0, measured[0][0]))) if measured else 0
+        return lambda seed: tokenizer_prompts(seed, tokenizer, overhead, prefix)
+    calibration = fit([words for words, _ in measured], [tokens for _, tokens in measured])
+    if all(tokens - words == measured[0][1] - measured[0][0] for words, tokens in measured):
+        return lambda seed: word_prompts(seed, calibration, prefix)  # one token a word: nothing is left to count
+    count = tokenize_count(asker, protocol)
+    if count is None:
+        return lambda seed: word_prompts(seed, calibration, prefix)
+    overhead = measured[0][1] - count(str(plain(0, measured[0][0])))
+    return lambda seed: counted_prompts(seed, count, overhead, prefix)
+
+
+def _ids_less(source: PromptSource, overhead: int) -> PromptSource:
+    """Room for the tokens that the server adds itself, a BOS for instance."""
+    return lambda index, wanted: source(index, max(1, wanted - overhead))
+
+
+def lengths_of(settings: Settings, dataset: str, n: int) -> Lengths:
+    """The first n requests of a dataset, as the settings ask for it."""
+    return load_lengths(
+        dataset,
+        n=n,
+        seed=settings.seed or 0,
+        input_len=settings.input_len,
+        output_len=settings.output_len,
+        path=settings.dataset_path,
+    )
