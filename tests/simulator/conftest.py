@@ -85,10 +85,12 @@ def with_rim() -> Callable[..., None]:
         simulator = Simulator(engine, **({"models": ["m"], "max_model_len": 256} | options))
         server = await asyncio.get_running_loop().create_server(simulator.new_connection, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with aiohttp.ClientSession() as session:
-            yield Rim(url, session, engine)
-        server.close()
-        await simulator.close()
+        try:
+            async with aiohttp.ClientSession() as session:
+                yield Rim(url, session, engine)
+        finally:
+            server.close()
+            await simulator.close()
 
     def run(
         test: Callable[[Rim], Awaitable[None]],
