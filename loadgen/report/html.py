@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loadgen.report import details, tables
+from loadgen.report import details, facts, tables
 from loadgen.report.answers import answers
 from loadgen.report.curves import axis_of, curve_charts
 from loadgen.report.markup import Markup, element, join
@@ -70,14 +70,14 @@ def _section(name: str, title: str, lead: str, *children: Markup | None) -> Mark
 
 def _masthead(summary: dict[str, Any], kind: str) -> Markup:
     target = mapping(summary, "target")
-    facts = [
+    known = [
         ("model", words(target, "model")),
         ("engine", words(target, "engine")),
         ("target", words(target, "base_url")),
         ("dataset", words(summary, "dataset")),
         ("started", words(summary, "started").replace("T", " ").replace("Z", " UTC")),
     ]
-    items = [element("span", element("b", label), value) for label, value in facts if value]
+    items = [element("span", element("b", label), value) for label, value in known if value]
     return element(
         "header", element("p", f"loadgen {kind}", class_="eyebrow"), element("p", *items, class_="facts-line")
     )
@@ -194,15 +194,15 @@ def _close_up(point: Point, summary: dict[str, Any]) -> Markup | None:
 def _close_up_parts(point: Point) -> Markup:
     verdict = verdict_of(words(point, "verdict"))
     trust = f"The verdict is “{verdict.words}”. {verdict.meaning} This is what our own machine did while it measured:"
-    health = details.client_facts(point)
+    health = facts.client_facts(point)
     sides = [
-        ("Lengths, asked and obtained", details.plain_facts(mapping(point, "lengths"))),
-        ("Inside the server", details.plain_facts(mapping(point, "server"))),
-        ("Efficiency", details.plain_facts(mapping(point, "efficiency"))),
-        ("Within the SLO", details.slo_facts(point)),
-        ("Errors by outcome", details.plain_facts(mapping(point, "errors"))),
-        ("Steady window", details.plain_facts(mapping(point, "window"))),
-        ("Whole run, with warm-up and drain", details.plain_facts(mapping(point, "whole_run"))),
+        ("Lengths, asked and obtained", facts.plain_facts(mapping(point, "lengths"))),
+        ("Inside the server", facts.plain_facts(mapping(point, "server"))),
+        ("Efficiency", facts.plain_facts(mapping(point, "efficiency"))),
+        ("Within the SLO", facts.slo_facts(point)),
+        ("Errors by outcome", facts.plain_facts(mapping(point, "errors"))),
+        ("Steady window", facts.plain_facts(mapping(point, "window"))),
+        ("Whole run, with warm-up and drain", facts.plain_facts(mapping(point, "whole_run"))),
     ]
     cards = [element("div", element("h4", title), table, class_="card") for title, table in sides if table]
     return join(

@@ -104,7 +104,7 @@ def test_the_header_says_what_was_asked() -> None:
     assert RESULT["request_rate"] == 8.0
     assert RESULT["burstiness"] == 1.0
     assert RESULT["max_concurrency"] is None
-    assert RESULT["request_goodput"] == POINT["request_goodput"]
+    assert RESULT["request_goodput"] == POINT["whole_run"]["request_goodput"]
 
 
 @pytest.mark.parametrize("rate", [None, "inf", float("inf")])

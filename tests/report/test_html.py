@@ -119,6 +119,21 @@ def test_a_dot_of_a_curve_tells_its_figure_and_its_interval(sweep: dict[str, Any
     assert re.fullmatch(r"64 req/s\np99 56\.\d s\n95 % CI 56\.\d to 57\.\d s\nserver errors\npast saturation", tip)
 
 
+def test_a_limit_of_the_slo_is_drawn_where_it_limits(page: Page) -> None:
+    limits = [own.get("data-series") for _, own, _ in page.elements if "limit" in (own.get("class") or "").split()]
+    assert [limit for limit in limits if limit] == ["SLO p99 ≤ 500 ms", "SLO p99 ≤ 50 ms"]
+    assert "ttft_p99=500ms" in page.texts("details")[6]
+    assert "56.9 s ✕" in page.texts("details")[6]
+
+
+def test_no_saturation_is_drawn_where_there_was_none() -> None:
+    summary = small_sweep()
+    summary["saturation"]["max_stable_rate"] = {"value": 64.0, "low": 64.0, "high": None, "saturated": None}
+    page = Page(render_html(summary))
+    assert page.texts("text", class_="upright-label saturation") == []
+    assert page.texts("div", class_="tile")[0].startswith("Highest stable rate≥ 64 req/s")
+
+
 def test_each_point_has_its_verdict_its_course_and_its_client(page: Page) -> None:
     points = page.texts("details")
     assert len(points) == 8  # seven points and the table of every figure
@@ -173,7 +188,7 @@ def test_a_sweep_over_all_datasets_has_a_curve_for_each() -> None:
     )
     end = next(i for i in range(ttft + 1, len(page.elements)) if page.elements[i][0] == "figure")
     series = {own["data-series"] for _, own, _ in page.elements[ttft:end] if "data-series" in own}
-    assert series == {"s2s", "l2s"}
+    assert series == {"s2s", "l2s", "SLO p99 ≤ 500 ms"}
 
 
 def test_a_closed_loop_sweep_is_drawn_over_its_concurrency() -> None:
