@@ -256,7 +256,7 @@ def upright(frame: Frame, low: float, high: float, text: str, style: str) -> Mar
     area = element("rect", x=left, y=top, width=right - left, height=frame.y.start - top, class_=f"upright {style}")
     half = _LETTER * len(text) / 2
     middle = min(max((left + right) / 2, frame.x.start + half), WIDTH - half)  # clear of the labels on the left
-    label = element("text", text, x=middle, y=top - 5, text_anchor="middle", class_=f"upright-label {style}")
+    label = element("text", text, x=middle, y=top - 8, text_anchor="middle", class_=f"upright-label {style}")
     return join([area, label if text else None])
 
 
