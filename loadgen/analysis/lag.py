@@ -52,6 +52,6 @@ def lag_of(flow: Flow, issued_ns: Floats, inside: Bools, duration_ns: float) -> 
         if worst < 0 or not LATE_NS < lag_ns[worst] <= PAUSE_NS_MAX:
             break
         start_ns = could_go_ns[worst]
-        kept &= (could_go_ns < start_ns) | (could_go_ns > start_ns + lag_ns[worst])
+        kept &= (could_go_ns < start_ns) | (could_go_ns >= start_ns + lag_ns[worst])
         pauses += 1
     return Lag(lag_ns, lag_ns[kept], pauses)

@@ -85,8 +85,8 @@ def run(rows: list[dict[str, Any]], manifest: dict[str, Any] | None = None, **re
 
 def telemetry(rows: Iterable[tuple[float, str, str, float]]) -> pa.Table:
     """Rows of (seconds, source, name, value)."""
-    columns = list(zip(*[(round(s * S), source, name, value) for s, source, name, value in rows], strict=True))
-    return pa.table(dict(zip(TELEMETRY.names, columns, strict=True)), schema=TELEMETRY)
+    readings = [(round(s * S), source, name, float(value)) for s, source, name, value in rows]
+    return pa.Table.from_pylist([dict(zip(TELEMETRY.names, each, strict=True)) for each in readings], schema=TELEMETRY)
 
 
 def queue(arrivals_s: np.ndarray[Any, Any], service_s: np.ndarray[Any, Any], servers: int) -> np.ndarray[Any, Any]:

@@ -1,0 +1,81 @@
+"""What client and server told of themselves: names, means, and silence that is not zero."""
+
+import numpy as np
+import pytest
+from made import MS, S, poisson_s, record, run, telemetry
+
+from loadgen.analysis.gauges import SERVER_NAMES, Series, series, server_section
+from loadgen.analysis.measurer import dispersion, gap_cv
+from loadgen.analysis.summary import summarise
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting"), list(zip(SERVER_NAMES["running"], SERVER_NAMES["waiting"], strict=True))
+)
+def test_every_servers_own_names_are_known(running: str, waiting: str) -> None:
+    told = telemetry(
+        [(k, "server", name, value) for k in range(5) for name, value in ((running, k), (waiting, 10 * k))]
+    )
+    section = server_section(told, 1 * S, 3 * S)
+    assert section is not None
+    assert (section["running_mean"], section["running_max"]) == (2, 3)
+    assert (section["waiting_mean"], section["waiting_max"]) == (20, 30)
+    assert section["kv_cache_max"] is None
+    assert section["preemptions"] is None
+
+
+def test_a_counter_is_what_it_grew_in_the_window() -> None:
+    told = telemetry([(k, "server", "vllm:num_preemptions_total", 7 + 2 * k) for k in range(6)])
+    section = server_section(told, 1 * S, 4 * S)
+    assert section is not None
+    assert section["preemptions"] == 6
+
+
+def test_label_sets_of_one_scrape_are_added_and_the_client_is_not_the_server() -> None:
+    told = telemetry(
+        [(t, "server", f'vllm:num_requests_running{{engine="{e}"}}', 10 + e) for t in (1, 2) for e in (0, 1)]
+        + [(1, "client", "vllm:num_requests_running", 99)]
+    )
+    assert series(told, "server", "vllm:num_requests_running").values.tolist() == [21, 21]
+
+
+@pytest.mark.parametrize("told", [None, telemetry([]), telemetry([(1, "server", "unknown:gauge", 1)])])
+def test_a_silent_server_is_null(told: object) -> None:
+    point = summarise(run([record(0, 0, tokens_ms=[10])], telemetry=told))
+    assert point["server"] is None
+    assert point["client"]["cpu_fraction"] is None
+    assert point["timeline"]["server_running"] is None
+    assert point["timeline"]["kv_cache"] is None
+
+
+def test_client_readings_become_its_section() -> None:
+    readings = [("cpu_fraction", 0.25), ("loop_lag_max_ns", 3e6), ("gc_pause_max_ns", 1e6), ("read_delay_p99_ns", 4e5)]
+    told = telemetry([(0.1 * k, "client", name, value) for k in range(20) for name, value in readings])
+    rows = [record(k, 100 * k, tokens_ms=[100 * k + 10], connection=k % 3, shared_stamps=k % 2) for k in range(20)]
+    section = summarise(run(rows, telemetry=told))["client"]
+    assert section["cpu_fraction"] == pytest.approx(0.25)
+    assert section["loop_lag_p99_ms"] == pytest.approx(3)
+    assert section["gc_pause_max_ms"] == pytest.approx(1)
+    assert section["read_delay_p99_ms"] == pytest.approx(0.4)
+    assert (section["connections"], section["shared_stamp_share"], section["stamp_source"]) == (3, 0.5, "kernel")
+
+
+def test_the_busiest_five_seconds() -> None:
+    times = np.arange(200) * 0.1 * S
+    values = np.where((times >= 8 * S) & (times < 14 * S), 1.0, 0.2)
+    assert Series(times, values).most_sustained(5 * S) == pytest.approx(1.0)
+    assert Series(times[:20], values[:20]).most_sustained(5 * S) == pytest.approx(0.2)
+    assert Series(times, values).quantile(0.5) == pytest.approx(0.2)
+
+
+def test_dispersion_sees_bunching_that_the_gaps_hide() -> None:
+    """Ten Poisson streams of one seed, a ms apart, as a load generator was seen to send."""
+    rng = np.random.default_rng(0)
+    one = poisson_s(rng, 20, (1, 1200))[0] * S
+    copies = np.concatenate([poisson_s(np.random.default_rng(1), 2, (1, 120))[0] * S + k * MS for k in range(10)])
+    assert dispersion(one, 0, 60 * S, S) == pytest.approx(1, abs=0.4)
+    assert dispersion(copies, 0, 60 * S, S) == pytest.approx(10, rel=0.4)
+    assert gap_cv(one) == pytest.approx(1, abs=0.1)
+    assert dispersion(np.arange(0, 60, 0.05) * S, 0, 60 * S, S) == pytest.approx(0, abs=0.01)
+    assert dispersion(one, 0, 60 * S, 10 * S) is None  # six windows
+    assert gap_cv(np.array([1.0])) is None
