@@ -15,6 +15,7 @@ from loadgen.analysis.sample import Floats
 from loadgen.units import format_number
 
 KNEE_POINTS_MIN = 5
+KNEE_BEND = 0.05  # a curve that one line fits this well (root mean square, 5 %) has no knee
 KNEE_GAIN = 0.5  # the bent line must leave at most this share of the straight one's squared error
 CACHE_FULL = 0.95
 
@@ -128,16 +129,17 @@ def _knee_rate(usable: list[Point]) -> dict[str, Any] | None:
     latencies = np.log(np.array([each["mean_e2el_ms"] for each in known]))
     if len(rates) < KNEE_POINTS_MIN or np.ptp(rates) == 0:
         return None
-    straight = _fit(rates, latencies, None)
+    straight = _fit(rates, latencies, None)[0]
     places = np.linspace(rates[1], rates[-2], 101)
     fits = [_fit(rates, latencies, place) for place in places]
     best = min(range(len(fits)), key=lambda k: fits[k][0])
     error, bend = fits[best]
-    if bend <= 0 or error > KNEE_GAIN * straight[0]:
+    if bend <= 0 or straight < KNEE_BEND**2 * len(known) or error > KNEE_GAIN * straight:
         return None
     place = places[best]
-    below, above = rates[rates <= place + 1e-9].max(), rates[rates >= place - 1e-9].min()
-    return {"value": math.exp(place), "low": math.exp(below), "high": math.exp(above)}
+    below = max(rate_of(each) for each in known[:-1] if math.log(rate_of(each)) <= place + 1e-9)
+    above = min(rate_of(each) for each in known[1:] if math.log(rate_of(each)) >= place - 1e-9)
+    return {"value": math.exp(place), "low": below, "high": above}
 
 
 def _fit(x: Floats, y: Floats, knee: float | None) -> tuple[float, float]:
