@@ -37,8 +37,6 @@ from loadgen.workload.prompts import (
 )
 from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
 
-_VOCABULARY = 30_000  # ids below this exist in every model of the field
-
 
 @dataclass(slots=True)
 class SetUp:
@@ -67,7 +65,7 @@ class SetUp:
             "model": self.protocol.model,
             "engine": engine,
             "endpoint": self.protocol.endpoint,
-            "prompts": "token ids" if self.protocol.token_ids else "text",
+            "prompts": "token ids" if self.protocol.vocabulary else "text",
             "warnings": self.protocol.warnings,
         } | about
 
@@ -164,9 +162,9 @@ def _made_prompts(
     prefix: int, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
 ) -> Callable[[int], PromptSource]:
     """The most exact way that this server allows, chosen once: ids, a tokenizer, `/tokenize`, or a fitted line."""
-    if protocol.token_ids and tokenizer is None:
-        return lambda seed: _ids_less(token_id_prompts(seed, _VOCABULARY, prefix), protocol.id_overhead)
-    protocol.token_ids = False
+    if protocol.vocabulary and tokenizer is None:
+        return lambda seed: _ids_less(token_id_prompts(seed, protocol.vocabulary, prefix), protocol.id_overhead)
+    protocol.vocabulary = 0
     plain = word_prompts(0, Calibration())
     measured = measure_words(asker, protocol, lambda index, words: str(plain(index, words)))
     if not measured and tokenizer is None:

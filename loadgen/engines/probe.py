@@ -19,18 +19,21 @@ from loadgen.errors import TargetError
 from loadgen.exchange import Outcome
 
 _PROBE_TOKENS = 4  # output tokens of a probe: enough to see that the length is heeded
-_PROBE_IDS = [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007]  # any vocabulary has them
+_PROBE_PROMPT = 8  # input tokens of a probe
+# Vocabularies to try, largest first: servers refuse ids that their model does not have. 30,000 leaves out the special
+# tokens at the top of the common ones (32,000 and more); 2,000 is there for toy models.
+_VOCABULARIES = (30_000, 8_000, 2_000)
 _CALIBRATION_WORDS = (8, 32, 96)
 
 
 @dataclass(slots=True)
 class Protocol:
-    """How to talk to this server. `token_ids`: prompts go as ids; else as text with `prompt_words` measured."""
+    """How to talk to this server. `vocabulary`: prompts go as ids below this; 0 when they go as text."""
 
     model: str
     endpoint: str
     dialect: Dialect
-    token_ids: bool = False
+    vocabulary: int = 0
     id_overhead: int = 0  # what the server adds to a prompt of ids, a BOS token
     context_max: int | None = None  # tokens, prompt and answer together
     engine: str | None = None
@@ -117,18 +120,18 @@ def _settle_fields(
     asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any], may_send_ids: bool
 ) -> tuple[int, str]:
     """Walk down the table of dialects until the server takes a request. (0, "") when one was taken."""
-    ids = may_send_ids and protocol.endpoint == "completions"
+    vocabularies = list(_VOCABULARIES if may_send_ids and protocol.endpoint == "completions" else ())
     status, text = 0, ""
     last = Reading(Outcome.OK, "", None, -1, [], None, None, 0, "", 0, 0, 0, 0, 0)
     for dialect in DIALECTS:
         protocol.dialect = dialect
-        for _ in range(4):  # drop what is named, a few times
-            protocol.token_ids = ids
+        for _ in range(4 + len(_VOCABULARIES)):  # smaller ids, text, then drop what is named
+            protocol.vocabulary = vocabularies[0] if vocabularies else 0
             status, text, last = _try(asker, protocol, stream, extra)
             if status == 0 or status not in (400, 422, 500):
                 break
-            if ids:
-                ids = False  # perhaps it was the ids: text is taken by everybody
+            if vocabularies:
+                del vocabularies[0]  # perhaps it was the ids: text is taken by everybody
                 continue
             refused = [name for name in protocol.dialect.fields if name in text]
             if not refused:
@@ -145,7 +148,9 @@ def _settle_fields(
 
 def _try(asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any]) -> tuple[int, str, Reading]:
     """One tiny request: (0, "", what came) when it worked, else (status, the server's words, …)."""
-    prompt: str | list[int] = list(_PROBE_IDS) if protocol.token_ids else "one two three four five six seven eight"
+    prompt: str | list[int] = "one two three four five six seven eight"
+    if protocol.vocabulary:
+        prompt = [protocol.vocabulary - 1 - id for id in range(_PROBE_PROMPT)]
     status, body = asker.ask(protocol.path, protocol.body(prompt, _PROBE_TOKENS, stream=stream, extra=extra))
     answer = Answer(stream)
     answer.feed(body, np.array([len(body)]), np.array([0]))
@@ -158,10 +163,10 @@ def _try(asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any]) 
 def _note(protocol: Protocol, reading: Reading) -> None:
     """What the accepted probe taught."""
     protocol.says_usage = reading.input_tokens is not None
-    if protocol.token_ids and reading.input_tokens is not None:
-        protocol.id_overhead = reading.input_tokens - len(_PROBE_IDS)
+    if protocol.vocabulary and reading.input_tokens is not None:
+        protocol.id_overhead = reading.input_tokens - _PROBE_PROMPT
         if not 0 <= protocol.id_overhead <= 4:  # it took the ids for something else
-            protocol.token_ids = False
+            protocol.vocabulary = 0
     if reading.token_source == "events":
         protocol.warnings.append("The server does not say how many tokens it sent: events are counted instead.")
     if not protocol.dialect.length_forced:
