@@ -122,5 +122,5 @@ def _unsent_ns(run: RunData, due_ns: Floats, ended_ns: float) -> Floats:
     if plan.in_flight_max and (stops_ns or manifest.get("cut")):
         return np.empty(0)  # what waits for a slot when sending stops is not late
     missing = np.ones(len(plan), np.bool_)
-    missing[run.columns["index"].astype(np.int64)[~np.isnan(run.columns["issued_ns"])]] = False
+    missing[run.columns["index"].astype(np.int64)] = False
     return due_ns[missing & (due_ns < min([ended_ns, *stops_ns]))]

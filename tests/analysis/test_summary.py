@@ -33,6 +33,7 @@ def test_runs_in_which_little_happened_are_plain_json(name: str, warmup: Any) ->
     point = summarise(data, parse_slo("ttft_p99=1s,itl_mean=1s,e2el<1s"))
     assert json.loads(json.dumps(point, allow_nan=False)) == point
     assert point["verdict"] != "VALID" or name == "the same moment"
+    assert point["whole_run"]["num_prompts"] == len(EMPTY_RUNS[name])
 
 
 def test_the_keys_are_those_that_scripts_depend_on() -> None:
