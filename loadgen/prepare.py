@@ -28,14 +28,17 @@ from loadgen.workers.local import LocalWorker
 from loadgen.workload.calibration import Calibration, fit
 from loadgen.workload.lengths import Lengths, load_lengths
 from loadgen.workload.prompts import (
+    POOL_MIN,
     PromptSource,
     counted_prompts,
     recorded_prompts,
+    single_token_words,
     token_id_prompts,
     tokenizer_prompts,
     word_prompts,
 )
 from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
+from loadgen.workload.words import WORDS
 
 
 @dataclass(slots=True)
@@ -177,7 +180,10 @@ def _made_prompts(
     if all(tokens - words == measured[0][1] - measured[0][0] for words, tokens in measured):
         return lambda seed: word_prompts(seed, calibration, prefix)  # one token a word: nothing is left to count
     count = tokenize_count(asker, protocol)
-    if count is None:
+    if count is None or len(single_token_words(count, WORDS)) < POOL_MIN:
+        protocol.warnings.append(
+            "Words of several tokens and no /tokenize to count them: prompt lengths are near, not exact."
+        )
         return lambda seed: word_prompts(seed, calibration, prefix)
     overhead = measured[0][1] - count(str(plain(0, measured[0][0])))
     return lambda seed: counted_prompts(seed, count, overhead, prefix)

@@ -41,13 +41,15 @@ def run_once(
     rate: str | float | None,
     dataset: str,
     duration_ns: int,
+    count: int = 0,
     point: tuple[int, int] = (1, 1),
     later_ns: int = 0,
     observer: Observer = ignore,
 ) -> dict[str, Any]:
     """Drive one plan to its end and return its point; the folder holds everything.
 
-    `rate` is a number, the text of a curve, or None for a closed loop; `later_ns` is what the command has left to do
+    `rate` is a number, the text of a curve, or None for a closed loop; `count` requests instead of a duration, 0 for
+    none; `later_ns` is what the command has left to do
     after this run, for the time shown as remaining.
     """
     settings = setup.settings
@@ -66,8 +68,8 @@ def run_once(
         rate=rate,
         burstiness=settings.burstiness,
         max_concurrency=settings.max_concurrency,
-        duration_ns=0 if settings.num_prompts else duration_ns,
-        count=settings.num_prompts,
+        duration_ns=0 if count else duration_ns,
+        count=count,
         seed=seed,
         drain_ns=settings.drain_ns,
     )

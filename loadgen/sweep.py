@@ -50,14 +50,13 @@ def sweep(
     for number, (dataset, rate) in enumerate(runs, 1):
         later = sum(duration_ns_of(settings, each) for _, each in runs[number:])
         name = f"{number:02d}-{Path(dataset).stem}-{rate:g}"
-        if math.isinf(rate) and not settings.num_prompts:
-            settings.num_prompts = _COUNT_AT_ONCE
         point = run_once(
             setup,
             folder / name,
             rate=rate,
             dataset=dataset,
             duration_ns=duration_ns_of(settings, rate),
+            count=settings.num_prompts or (_COUNT_AT_ONCE if math.isinf(rate) else 0),
             point=(number, len(runs)),
             later_ns=later,
             observer=observer,

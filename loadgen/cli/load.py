@@ -48,7 +48,11 @@ def _load(command: str, settings: Settings) -> int:
     if folder.exists():
         run_folder.create(folder)  # says that it exists, before anything is started
     err = Console(stderr=True, highlight=False)
-    say = (lambda _: None) if settings.quiet or settings.json else lambda text: err.print(text, markup=False)
+    say = (
+        (lambda _: None)
+        if settings.quiet or settings.json
+        else lambda text: err.print(text, markup=False, soft_wrap=True)
+    )
     summary = _measure(command, settings, folder, say, choose_view(sys.stdout, settings.quiet, settings.json))
     if settings.json:
         print(json.dumps(summary))
@@ -68,11 +72,14 @@ def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any
     with setting_up(settings, folder, say) as setup, view:
         if command == SWEEP:
             return run_sweep(setup, folder, observer=view, point_done=view.point_done)
-        duration_ns = settings.duration_ns or (0 if settings.num_prompts else DURATION_NS_DEFAULT)
+        duration_ns = settings.duration_ns or DURATION_NS_DEFAULT
         rate: str | float | None = settings.request_rate
         with contextlib.suppress(ValueError):  # else it is the text of a curve
             rate = float(rate) if rate is not None else None
-        run_once(setup, folder, rate=rate, dataset=settings.dataset, duration_ns=duration_ns, observer=view)
+        count = settings.num_prompts
+        run_once(
+            setup, folder, rate=rate, dataset=settings.dataset, duration_ns=duration_ns, count=count, observer=view
+        )
     return run_folder.read_json(folder / run_folder.SUMMARY)
 
 

@@ -6,6 +6,7 @@ server refuses is left out once, here, with a warning, and not found out a thous
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -150,7 +151,7 @@ def _try(asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any]) 
     """One tiny request: (0, "", what came) when it worked, else (status, the server's words, …)."""
     prompt: str | list[int] = "one two three four five six seven eight"
     if protocol.vocabulary:
-        prompt = [protocol.vocabulary - 1 - id for id in range(_PROBE_PROMPT)]
+        prompt = list(range(protocol.vocabulary - _PROBE_PROMPT, protocol.vocabulary))
     status, body = asker.ask(protocol.path, protocol.body(prompt, _PROBE_TOKENS, stream=stream, extra=extra))
     answer = Answer(stream)
     answer.feed(body, np.array([len(body)]), np.array([0]))
@@ -214,22 +215,18 @@ def measure_words(asker: Asker, protocol: Protocol, text_of: Callable[[int, int]
 
 
 def tokenize_count(asker: Asker, protocol: Protocol) -> Callable[[str], int] | None:
-    """The server's own `/tokenize` as a count, where it has one (vLLM, SGLang; llama.cpp spells it otherwise)."""
+    """The server's own `/tokenize` as a count, where it has one: vLLM's and SGLang's spelling, or llama.cpp's."""
 
-    def count(text: str) -> int:
-        for question in ({"model": protocol.model, "prompt": text}, {"content": text}):
-            status, body = asker.ask("/tokenize", msgspec.json.encode(question))
-            if status == 200:
-                answer = msgspec.json.decode(body)
-                tokens = answer.get("count", answer.get("tokens")) if isinstance(answer, dict) else None
-                if isinstance(tokens, int):
-                    return tokens
-                if isinstance(tokens, list):
-                    return len(tokens)
-        raise TargetError("The server has no /tokenize.")
+    def count_as(spell: Callable[[str], dict[str, str]], text: str) -> int:
+        status, body = asker.ask("/tokenize", msgspec.json.encode(spell(text)))
+        try:
+            answer = msgspec.json.decode(body) if status == 200 else None
+        except msgspec.DecodeError:
+            answer = None
+        tokens = answer.get("count", answer.get("tokens")) if isinstance(answer, dict) else None
+        return tokens if isinstance(tokens, int) else len(tokens) if isinstance(tokens, list) else 0
 
-    try:
-        count("one two three")
-    except (TargetError, msgspec.DecodeError):
-        return None
-    return count
+    for spell in (lambda text: {"model": protocol.model, "prompt": text}, lambda text: {"content": text}):
+        if count_as(spell, "one two three") > 0:
+            return partial(count_as, spell)
+    return None
