@@ -39,7 +39,8 @@ class RunData:
     gaps      between token events, of the requests that ended well
     tokens    output tokens over time, of all requests
     telemetry TELEMETRY rows, or None
-    manifest  keys read: request_rate (float, "inf" or None), warmup ("auto", "none", seconds), cut, stop_ns, ended_ns
+    manifest  keys read: request_rate (float, "inf" or None), warmup ("auto", "none", seconds), cut, interrupted,
+              stop_ns, ended_ns
     """
 
     columns: Columns

@@ -119,8 +119,10 @@ def _slot_free_ns(run: RunData) -> Floats:
 def _unsent_ns(run: RunData, due_ns: Floats, ended_ns: float) -> Floats:
     plan, manifest = run.plan, run.manifest
     stops_ns = [each for each in (plan.stop_ns, manifest.get("stop_ns")) if each]
-    if plan.in_flight_max and (stops_ns or manifest.get("cut")):
-        return np.empty(0)  # what waits for a slot when sending stops is not late
+    if (plan.in_flight_max and stops_ns) or (manifest.get("cut") and not stops_ns):
+        return np.empty(
+            0
+        )  # what waits for a slot when sending stops is not late; a crash tells nothing of what was sent
     missing = np.ones(len(plan), np.bool_)
     missing[run.columns["index"].astype(np.int64)] = False
     return due_ns[missing & (due_ns < min([ended_ns, *stops_ns]))]

@@ -1,7 +1,7 @@
 """Telemetry: what the client said of itself and the server of its queue. A gauge that nobody sent is None, never 0.
 
 Servers name the same thing differently; the table below says which names are probed, first one found wins. A name
-with labels, `name{a="b"}`, counts under its bare name; a summary's quantile over all time counts as `name{p99}`.
+with labels, `name{a="b"}`, counts under its bare name; a summary's p99 has the name `name_p99`.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ SERVER_NAMES = {
         "trtllm_kv_cache_utilization",
     ),
     "preemptions": ("vllm:num_preemptions_total", "vllm:num_preemptions"),
-    "lateness_p99_s": ("simulator:lateness_seconds{p99}",),
+    "lateness_p99_s": ("simulator:lateness_seconds_p99",),
 }
 
 
@@ -88,8 +88,7 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     """All readings of one gauge; those of one scrape, from several label sets, are added up."""
     if telemetry is None or not telemetry.num_rows:
         return NOTHING
-    plain = pc.replace_substring_regex(telemetry["name"], r"\{.*window=\"all\".*quantile=\"0.99\".*\}$", "{p99}")
-    plain = pc.replace_substring_regex(plain, r"\{.*=.*$", "")
+    plain = pc.replace_substring_regex(telemetry["name"], r"\{.*$", "")
     chosen = telemetry.filter(pc.and_(pc.equal(telemetry["source"], source), pc.equal(plain, name)))
     values = chosen["value"].to_numpy().astype(np.float64)
     times_ns = chosen["time_ns"].to_numpy().astype(np.float64)

@@ -40,11 +40,11 @@ def saturation(points: list[Point]) -> dict[str, Any] | None:
 
 
 def rate_of(point: Point) -> float:
-    """What the point is named after: the rate asked, else the rate offered; infinite for all at once."""
+    """The rate asked if it is one number, else (a curve, a closed loop) the rate offered; infinite for all at once."""
     asked = point.get("request_rate")
-    if asked == "inf":
-        return math.inf
-    return float(asked if asked is not None else point.get("offered_rate") or math.inf)
+    if isinstance(asked, int | float):
+        return float(asked)
+    return math.inf if asked == "inf" else float(point.get("offered_rate") or math.inf)
 
 
 def is_saturated(point: Point) -> bool:
@@ -65,8 +65,8 @@ def _cut(usable: list[Point]) -> int:
 
 
 def _counts(point: Point) -> bool:
-    open_loop = math.isfinite(rate_of(point)) and point.get("request_rate") is not None
-    return open_loop and point["verdict"] != "CLIENT_LIMITED"
+    flat = isinstance(point.get("request_rate"), int | float) and math.isfinite(rate_of(point))
+    return flat and point["verdict"] != "CLIENT_LIMITED"
 
 
 def _max_stable_rate(stable: list[Point], saturated: list[Point]) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def _answers(e: Evidence) -> Iterator[Finding]:
 def _ending(e: Evidence) -> Iterator[Finding]:
     if e.point["censored"]:
         yield finding(Code.CENSORED, censored=e.point["censored"], requests=e.point["num_prompts"])
-    if e.run.manifest.get("cut"):
+    if e.run.manifest.get("cut") or e.run.manifest.get("interrupted"):
         yield finding(Code.CUT_RUN, duration=format_duration(e.flow.ended_ns))
 
 

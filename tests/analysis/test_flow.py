@@ -97,6 +97,7 @@ def unsent(n_sent: int, manifest: dict[str, Any], **scalars: Any) -> int:
         ({}, {"in_flight_max": 3}, 4),
         ({}, {"in_flight_max": 3, "stop_ns": 650 * MS}, 0),
         ({"cut": True}, {"in_flight_max": 3}, 0),
+        ({"cut": True}, {}, 0),
     ],
 )
 def test_unsent_is_what_was_due_in_time_and_has_no_record(

@@ -106,7 +106,9 @@ def test_neither_stable_nor_saturated() -> None:
 
 
 def test_a_burst_and_a_closed_loop_have_no_rate_to_saturate_at() -> None:
-    assert saturation([point(4, request_rate="inf"), point(4, request_rate=None)]) is None
+    curve = point(4, request_rate="1..8 in 60s")
+    assert saturation([point(4, request_rate="inf"), point(4, request_rate=None), curve]) is None
+    assert said([curve]) == "At 4 req/s p99 TTFT is 212 ms."
     assert said([point(4, request_rate="inf")]) == "With all requests at once p99 TTFT is 212 ms."
 
 

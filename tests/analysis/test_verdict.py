@@ -12,7 +12,7 @@ from loadgen.analysis.findings import FINDINGS, Code, Severity, finding
 from loadgen.analysis.summary import summarise
 from loadgen.analysis.verdict import VERDICTS, verdict_of
 
-LATENESS = 'simulator:lateness_seconds{engine="0",window="all",quantile="0.99"}'
+LATENESS = "simulator:lateness_seconds_p99"
 N = 1000  # requests, one every 10 ms unless said otherwise
 
 
