@@ -28,7 +28,7 @@ def answer(summary: dict[str, Any]) -> str:
                 "This machine was the limit at every rate, so nothing can be said about the server."
                 " `loadgen calibrate` shows what it can do."
             )
-        return _latency_sentence(points[-1])
+        return _point_sentence(points[-1])
     sentences = [_saturation_sentence(found), _goodput_sentence(found.get("max_goodput_rate"))]
     stable = [each for each in points if is_stable(each) and rate_of(each) <= (_stable_rate(found) or 0.0)]
     if stable:
@@ -68,6 +68,14 @@ def _goodput_sentence(rate: dict[str, Any] | None) -> str:
         return f"The SLO is missed even at {format_number(rate['high'])} req/s."
     beyond = "" if rate["high"] is None else f", not at {format_number(rate['high'])}"
     return f"The SLO holds up to {format_number(rate['value'])} req/s{beyond}."
+
+
+def _point_sentence(point: Point) -> str:
+    """A single run: its latency, and before it why that is not to be trusted, when it is not."""
+    if point["verdict"] == "VALID" or not point["findings"]:
+        return _latency_sentence(point)
+    fault = point["verdict"].replace("_", " ").capitalize()
+    return f"{fault}: {point['findings'][0]['seen']} {_latency_sentence(point)}"
 
 
 def _latency_sentence(point: Point) -> str:

@@ -112,6 +112,14 @@ def test_a_burst_and_a_closed_loop_have_no_rate_to_saturate_at() -> None:
     assert said([point(4, request_rate="inf")]) == "With all requests at once p99 TTFT is 212 ms."
 
 
+def test_a_single_run_says_first_why_it_is_not_to_be_trusted() -> None:
+    behind = {"code": "SATURATED", "seen": "25.1 of 64 req/s completed, backlog grew to 480."}
+    summary = {"points": [point(64, "NOT_STEADY", 25.1, findings=[behind])], "saturation": None}
+    assert answer(summary) == (
+        "Not steady: 25.1 of 64 req/s completed, backlog grew to 480. At 64 req/s p99 TTFT is 212 ms."
+    )
+
+
 def test_one_odd_point_does_not_overrule_its_neighbours() -> None:
     points = [point(2), saturated(4, 3.6), point(8), point(16), saturated(32, 22.5), saturated(64, 22.5)]
     found = saturation(points)

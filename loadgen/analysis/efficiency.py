@@ -1,0 +1,88 @@
+"""How far a point is from what its GPU could do: MFU, MBU, and the floor of the decode step it ran.
+
+A model of the hardware, not a measurement of it: FLOPs and bytes are counted by the roofline for the tokens that were
+really produced, at the batch and the context that were really there. What an engine moves beside that (prompts whose
+weights are read apart from a decode step, activations that spill) is not counted, so MFU and MBU are lower bounds.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.errors import BadInputError
+from loadgen.records.folder import read_json
+from loadgen.roofline.bound import analyse
+from loadgen.roofline.gpus import Gpu, find_gpu
+from loadgen.roofline.step import decode, prefill
+from loadgen.roofline.transformer import Transformer, find_transformer, from_config
+from loadgen.units import NS_PER_MS, NS_PER_S, format_number
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a deployment consists of."""
+
+    model: Transformer
+    gpu: Gpu
+
+
+def find_hardware(text: str, served_model: str) -> Hardware:
+    """`GPU`, `GPU:MODEL` or `GPU:path/config.json`; the model is the served one where none is given.
+
+    Raises BadInputError for a GPU or a model that is not known.
+    """
+    gpu, _, model = text.partition(":")
+    if model.endswith(".json") or Path(model or "-").is_dir():
+        path = Path(model) / "config.json" if Path(model).is_dir() else Path(model)
+        return Hardware(from_config(read_json(path), path.parent.name), find_gpu(gpu))
+    try:
+        return Hardware(find_transformer(model or served_model), find_gpu(gpu))
+    except BadInputError as error:
+        if model or str(error).startswith("The GPU"):
+            raise
+        raise BadInputError(
+            f"The shape of the served model '{served_model}' is not known.",
+            f"Say which it is: --gpu {gpu}:llama-2-7b, or --gpu {gpu}:path/to/config.json.",
+        ) from None
+
+
+def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | None:
+    """The `efficiency` section of a point; None where nothing was produced.
+
+    batch     sequences that decode together: the server's own mean, else the requests in flight
+    mfu, mbu  FLOP/s and bytes/s that the produced tokens needed, over the GPU's limits (lower bounds)
+    """
+    lengths, tokens_per_s = point["lengths"], point["output_throughput"]
+    inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
+    inputs = inputs if inputs is not None else lengths.get("input_asked_mean")
+    tpot_ms = point["mean_tpot_ms"]
+    running = (point.get("server") or {}).get("running_mean") or point.get("effective_concurrency")
+    if not tokens_per_s or not inputs or not outputs or not running:
+        return None
+    batch = max(1, round(running))
+    model, gpu = hardware.model, hardware.gpu
+    step = analyse(model, decode(batch=batch, sequence=max(1, round(inputs + outputs / 2))), gpu)
+    prompt = analyse(model, prefill(batch=1, sequence=max(1, round(inputs))), gpu)
+    steps_per_s, prompts_per_s = tokens_per_s / batch, tokens_per_s / outputs
+    mfu = (steps_per_s * step.compute_ns + prompts_per_s * prompt.compute_ns) / NS_PER_S
+    mbu = steps_per_s * step.memory_ns / NS_PER_S
+    floor_ms = step.floor_ns / NS_PER_MS
+    sentence = (
+        f"{format_number(100 * mbu)} % of the {gpu.name}'s memory bandwidth, {format_number(100 * mfu)} % of its FLOP/s"
+    )
+    if tpot_ms:
+        sentence += (
+            f"; a decode step of {batch} took {format_number(tpot_ms)} ms,"
+            f" {format_number(floor_ms)} ms at the least ({step.bound}-bound)"
+        )
+    return {
+        "model": model.name,
+        "gpu": gpu.name,
+        "mfu": mfu,
+        "mbu": mbu,
+        "bound": step.bound,
+        "batch": batch,
+        "decode_floor_ms": floor_ms,
+        "tpot_over_floor": tpot_ms / floor_ms if tpot_ms else None,
+        "sentence": sentence,
+    }
