@@ -32,7 +32,6 @@ class Settings:
     insecure: bool = False
     timeout_ns: int = 600 * NS_PER_S
     transport: str = "socket"
-    no_stream: bool = False
     tokenizer: Path | None = None
 
     dataset: str = "s2s"
@@ -53,11 +52,17 @@ class Settings:
 
     slo: str | None = None
     fail_on: str | None = None
+    gpu: str | None = None
 
     out: Path | None = None
     save_vllm: Path | None = None
     json: bool = False
     quiet: bool = False
+
+    @property
+    def stream(self) -> bool:
+        """Streamed answers, unless `--extra-body '{"stream": false}'` asks for whole ones."""
+        return bool(self.extra_body.get("stream", True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("--endpoint", "endpoint", "target", "chat, completions or auto", _choice("auto", "chat", "completions")),
     Option("--api-key", "api_key", "target", "default: $OPENAI_API_KEY", metavar="KEY", secret=True),
     Option("--header", "header", "target", "'Name: value', may be repeated", _header, repeated=True, secret=True),
-    Option("--extra-body", "extra_body", "target", "JSON object merged into every request", _json_object, "JSON"),
+    Option(
+        "--extra-body",
+        "extra_body",
+        "target",
+        """JSON merged into every request; '{"stream": false}' works too""",
+        _json_object,
+        "JSON",
+    ),
     Option("--insecure", "insecure", "target", "do not verify the server's certificate", None),
     Option("--timeout", "timeout_ns", "target", "of one request (600s)", _positive_duration, "TIME"),
     Option(
@@ -152,7 +164,6 @@ OPTIONS: tuple[Option, ...] = (
         "socket, or aiohttp: the reference, heeds HTTP_PROXY",
         _choice("socket", "aiohttp"),
     ),
-    Option("--no-stream", "no_stream", "target", "whole answers instead of streams", None),
     Option("--dataset", "dataset", "workload", "s2s, s2l, l2s, s16k, all, random, sharegpt, custom, or a file"),
     Option("--dataset-path", "dataset_path", "workload", "file of sharegpt or custom", Path, "FILE"),
     Option("--input-len", "input_len", "workload", "512, uniform:100-900, normal:512,128, lognormal:512,0.6"),
@@ -170,6 +181,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
     Option("--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b"),
     Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo")),
+    Option("--gpu", "gpu", "judgement", "GPU[:MODEL or config.json]: MFU, MBU and the floor of a step", metavar="GPU"),
     Option("--out", "out", "output", "folder to make (runs/<when>-<name>)", Path, "FOLDER"),
     Option("--save-vllm", "save_vllm", "output", "also write vLLM's result file", Path, "FILE", _RUN),
     Option("--json", "json", "output", "the summary on stdout, nothing else", None),

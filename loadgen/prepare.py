@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import loadgen
+from loadgen.analysis.efficiency import find_hardware
 from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.config import Settings
 from loadgen.engines.asking import Asker
@@ -53,6 +54,7 @@ class SetUp:
     worker: LocalWorker
     engine: Launched | None
     slo: Slo | None
+    hardware: str | None  # GPU:MODEL, checked; None when nobody said
     prompt_seed: int
     interrupts: Interrupts = field(default_factory=Interrupts)
 
@@ -108,7 +110,7 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             asker,
             model=settings.model,
             endpoint=settings.endpoint,
-            stream=not settings.no_stream,
+            stream=settings.stream,
             extra=settings.extra_body,
         )
         prompts = _prompt_maker(settings, asker, protocol, tokenizer)
@@ -116,7 +118,8 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             say(f"Warning: {warning}")
         # Prompts that a living server has seen would meet its prefix cache: new ones, unless a seed is asked for.
         seed = settings.seed if settings.seed is not None else int.from_bytes(os.urandom(4), "little")
-        setup = SetUp(settings, asker, address, protocol, prompts, worker, engine, slo, seed)
+        hardware = _hardware(settings, protocol, engine)
+        setup = SetUp(settings, asker, address, protocol, prompts, worker, engine, slo, hardware, seed)
         with setup.interrupts.caught():
             yield setup
 
@@ -134,6 +137,17 @@ def _start_engine(settings: Settings, log: Path) -> Launched:
     if name != "simulator":
         raise BadInputError(f"There is no engine '{name}'.", "Engines: simulator.")
     return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
+
+
+def _hardware(settings: Settings, protocol: Protocol, engine: Launched | None) -> str | None:
+    """What the deployment runs on: as the user says, or as our own simulator pretends."""
+    if settings.gpu:
+        found = find_hardware(settings.gpu, protocol.model)
+        model = settings.gpu.partition(":")[2]
+        return f"{found.gpu.name}:{model or found.model.name}"
+    if engine is not None and engine.about.get("gpu"):
+        return f"{engine.about['gpu']}:{engine.about['model']}"
+    return None
 
 
 def _proxy(settings: Settings, target: Target) -> str:

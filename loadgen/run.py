@@ -11,6 +11,7 @@ from typing import Any
 
 import loadgen
 from loadgen.analysis.data import run_data
+from loadgen.analysis.efficiency import efficiency, find_hardware
 from loadgen.analysis.slo import parse_slo
 from loadgen.analysis.summary import summarise
 from loadgen.analysis.sweep import SCHEMA, answer
@@ -81,7 +82,7 @@ def run_once(
 
     prompt_seed = int(generator(setup.prompt_seed, f"prompts.{dataset}.{rate}.{point[0]}").integers(1 << 31))
     prompts = setup.prompts(prompt_seed, drawn[0])
-    stream = not settings.no_stream
+    stream = settings.stream
 
     def bodies() -> Iterator[Body]:
         inputs, outputs = plan.input_tokens.tolist(), plan.output_tokens.tolist()
@@ -142,11 +143,12 @@ def _manifest(setup: SetUp, plan: Plan, rate: str | float | None, dataset: str, 
         "warmup": setup.settings.warmup
         if setup.settings.warmup in ("auto", "none")
         else parse_duration_ns(setup.settings.warmup) / NS_PER_S,
-        "stream": not setup.settings.no_stream,
+        "stream": setup.settings.stream,
         "seed": setup.settings.seed,
         "prompt_seed": setup.prompt_seed,
         "plan": {"requests": len(plan), "digest": plan.digest} | plan.shape,
         "slo": setup.slo.as_dict() if setup.slo else None,
+        "hardware": setup.hardware,
         "settings": described(setup.settings),
         "machine": {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()},
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -250,6 +252,8 @@ def write_reports(folder: Path, plan: Plan | None = None, manifest: dict[str, An
     slo_text = (manifest.get("slo") or {}).get("text")
     data = run_data(run_folder.read_records(folder), plan, run_folder.read_telemetry(folder), manifest)
     point = summarise(data, parse_slo(slo_text) if slo_text else None) | {"dataset": manifest.get("dataset")}
+    if manifest.get("hardware"):
+        point["efficiency"] = efficiency(point, find_hardware(manifest["hardware"], ""))
     kept = ("schema", "kind", "tool", "command", "target", "dataset", "seed", "started", "slo", "settings", "plan")
     summary = {key: manifest.get(key) for key in kept} | {"points": [point], "saturation": None}
     summary["cut"] = bool(manifest.get("cut")) or bool(manifest.get("interrupted"))

@@ -1,0 +1,61 @@
+"""Against the roofline itself: a deployment that runs at the floor has ratio 1, one at half the pace half the MBU."""
+
+import json
+
+import pytest
+
+from loadgen.analysis.efficiency import efficiency, find_hardware
+from loadgen.errors import BadInputError
+from loadgen.roofline.bound import analyse
+from loadgen.roofline.step import decode
+
+
+def point(tokens_per_s, tpot_ms, running):
+    lengths = {"input_obtained_mean": 1000.0, "output_obtained_mean": 48.0}
+    return {
+        "lengths": lengths,
+        "output_throughput": tokens_per_s,
+        "mean_tpot_ms": tpot_ms,
+        "server": {"running_mean": running},
+    }
+
+
+def test_a_deployment_at_the_floor():
+    hardware = find_hardware("a800:llama-2-7b", "")
+    step = analyse(hardware.model, decode(batch=8, sequence=1024), hardware.gpu)
+    floor_ms = step.floor_ns / 1e6
+    found = efficiency(point(8 / floor_ms * 1e3, floor_ms, 8.2), hardware)
+    assert found["batch"] == 8
+    assert found["bound"] == "memory"
+    assert found["decode_floor_ms"] == pytest.approx(8.63, abs=0.03)  # the published floor, arXiv 2404.11502's GPU
+    assert found["tpot_over_floor"] == pytest.approx(1)
+    assert found["mbu"] == pytest.approx(step.memory_ns / step.floor_ns)
+    assert 0 < found["mfu"] < 0.2 + step.compute_ns / step.floor_ns
+
+
+def test_half_the_pace_is_half_the_bandwidth():
+    hardware = find_hardware("h200:llama-2-7b", "")
+    full, half = (efficiency(point(rate, 10.0, 16), hardware) for rate in (1000.0, 500.0))
+    assert half["mbu"] == pytest.approx(full["mbu"] / 2)
+    assert half["mfu"] == pytest.approx(full["mfu"] / 2)
+
+
+def test_nothing_produced_is_none():
+    assert efficiency(point(None, None, None), find_hardware("l4:llama-2-7b", "")) is None
+
+
+def test_which_model():
+    assert find_hardware("h100", "meta-llama/Llama-2-13b-chat-hf").model.name == "llama-2-13b"
+    with pytest.raises(BadInputError, match="served model 'my-model'"):
+        find_hardware("h100", "my-model")
+    with pytest.raises(BadInputError, match="GPU 'h1000'"):
+        find_hardware("h1000:llama-2-7b", "")
+
+
+def test_a_local_config(tmp_path):
+    config = {"model_type": "llama", "hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32}
+    config |= {"intermediate_size": 11008, "vocab_size": 32000}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    assert find_hardware(f"l4:{path}", "").model.layers == 32
+    assert find_hardware(f"l4:{tmp_path}", "").model.layers == 32
