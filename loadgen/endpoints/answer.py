@@ -148,7 +148,8 @@ class Answer:
                 events.append(None)
                 if one.strip() == b"[DONE]":
                     self._done_mark = True
-                elif self._problem is None:
+                    self._events -= 1
+                elif one.strip() and self._problem is None:
                     start = one[:60].decode("utf-8", "replace")
                     self._problem = (Outcome.NOT_OPENAI, f"an event that is not JSON: {start!r}")
         return events

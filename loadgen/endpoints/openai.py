@@ -65,18 +65,37 @@ class TokenKind:
 
 _ONE: msgspec.json.Decoder[Event | None] = msgspec.json.Decoder(Event | None)
 _MANY: msgspec.json.Decoder[list[Event | None]] = msgspec.json.Decoder(list[Event | None])
+# What a decoder raises besides its own DecodeError: for bytes that are no UTF-8, and for a thousand open brackets.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_events(data: list[bytes]) -> list[Event | None]:
     """All events in one call of the parser: half the cost of one by one. Raises msgspec.DecodeError."""
     if len(data) == 1:
-        return [_ONE.decode(data[0])]
-    return _MANY.decode(b"[" + b",".join(data) + b"]")
+        return [decode_event(data[0])]
+    try:
+        events = _MANY.decode(b"[" + b",".join(data) + b"]")
+    except _UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from None
+    if len(events) != len(data):
+        raise msgspec.DecodeError("an event that is two, or half a one")
+    return events
 
 
 def decode_event(data: bytes) -> Event | None:
-    """One event. Raises msgspec.DecodeError."""
-    return _ONE.decode(data)
+    """One event. Raises msgspec.DecodeError, and nothing else whatever the bytes."""
+    try:
+        return _ONE.decode(data)
+    except _UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from None
+
+
+def decode_json(data: bytes) -> Any:
+    """Any JSON. Raises msgspec.DecodeError, and nothing else whatever the bytes."""
+    try:
+        return msgspec.json.decode(data)
+    except _UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def kind_of(choices: list[Choice]) -> int:
@@ -104,17 +123,18 @@ def kind_of(choices: list[Choice]) -> int:
 
 def error_text(error: Any) -> str:
     """The sentence inside an error, object or string, OpenAI's shape or another's."""
-    if isinstance(error, dict):
-        inner = error.get("message") or error.get("error") or error.get("detail") or error
-        return inner if isinstance(inner, str) else error_text(inner) if isinstance(inner, dict) else str(inner)
+    for _ in range(4):  # some wrap it; nobody this often
+        if not isinstance(error, dict):
+            break
+        error = error.get("message") or error.get("error") or error.get("detail") or str(error)
     return str(error)
 
 
 def failure_text(body: bytes) -> str:
     """What a server says in the body of a failed answer, in one line: JSON's message, or the first words."""
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = decode_json(body)
+    except msgspec.DecodeError:
         text = body[:2000].decode("utf-8", "replace")
         if "<html" in text.lower() or "<!doctype" in text.lower():
             import re
