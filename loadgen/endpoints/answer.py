@@ -62,8 +62,10 @@ class Answer:
     def __init__(self, stream: bool) -> None:
         self._stream = stream
         self._sse = SseReader()
-        self._ends: list[Int64s] = []
-        self._stamps: list[Int64s] = []
+        # Of the reads that brought what is not a whole event yet: where each ended in the body, and when it came.
+        self._ends = self._stamps = np.empty(0, np.int64)
+        self._read_of_last_event = -1
+        self._reads_before = 0  # reads before those
         self._bytes = 0
         self._head = b""  # of a streamed answer: enough to tell what it is when it is no stream
         self._whole: list[bytes] = []
@@ -90,15 +92,22 @@ class Answer:
             self._head += body[: 2000 - len(self._head)]
         if not body:
             return
+        self._ends = np.concatenate((self._ends, ends.astype(np.int64) + start))
+        self._stamps = np.concatenate((self._stamps, stamps_ns))
         data, event_ends = self._sse.feed(body)
         if data:
-            self._take(data, np.array(event_ends) - start, ends, stamps_ns)
+            self._take(data, event_ends)
+        kept = int(np.searchsorted(self._ends, self._sse.consumed, side="right"))
+        self._reads_before += kept
+        self._ends, self._stamps = self._ends[kept:], self._stamps[kept:]
 
-    def _take(self, data: list[bytes], event_ends: Int64s, ends: Int64s, stamps_ns: Int64s) -> None:
+    def _take(self, data: list[bytes], event_ends: list[int]) -> None:
         """Give each event the stamp of the read that brought its last byte."""
-        reads = np.minimum(np.searchsorted(ends, event_ends), len(stamps_ns) - 1)
-        stamps = stamps_ns[reads].tolist()
-        self._shared += len(data) - len(np.unique(reads))
+        reads = np.searchsorted(self._ends, event_ends)
+        stamps = self._stamps[reads].tolist()
+        numbers = np.concatenate(([self._read_of_last_event], reads + self._reads_before))
+        self._shared += int(np.count_nonzero(numbers[1:] == numbers[:-1]))
+        self._read_of_last_event = int(numbers[-1])
         if self._first_event_ns < 0:
             self._first_event_ns = stamps[0]
         self._events += len(data)
@@ -163,8 +172,7 @@ class Answer:
             return self._finish_whole(b"".join(self._whole), outcome, detail)
         data, ends = self._sse.finish()
         if data and outcome in (Outcome.OK, Outcome.TRUNCATED):
-            last = np.array([self._last_read_ns])
-            self._take(data, np.array(ends) * 0, np.array([1]), last)
+            self._take(data, ends)
         if outcome not in (Outcome.OK, Outcome.TRUNCATED):
             return self._reading(outcome, detail)
         if self._events == 0 and not self._done_mark and self._head.strip():

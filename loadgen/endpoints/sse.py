@@ -19,6 +19,11 @@ class SseReader:
         self._tail = b""
         self._consumed = 0  # bytes of the stream before `_tail`
 
+    @property
+    def consumed(self) -> int:
+        """Bytes of the stream whose events have been handed out."""
+        return self._consumed
+
     def feed(self, data: bytes) -> tuple[list[bytes], list[int]]:
         """The events that `data` completes: their data, and the stream offset at which each ended."""
         text = self._tail + data if self._tail else data
