@@ -59,7 +59,8 @@ def ratio(sums: Floats, sizes: Floats, method: str = "batch means", n: int | Non
     if error is None:
         return Estimate(value, None, None, LEVEL, n, method)
     reach = t_quantile((1 + LEVEL) / 2, batches - 1) * error
-    return Estimate(value, value - reach, value + reach, LEVEL, n, method)
+    low = value - reach if sums.min() < 0 else max(0.0, value - reach)  # what cannot be negative is not called so
+    return Estimate(value, low, value + reach, LEVEL, n, method)
 
 
 def _standard_error(sums: Floats, sizes: Floats, value: float) -> float | None:

@@ -62,7 +62,7 @@ FINDINGS: dict[Code, _Template] = {
         _ERROR,
         "Requests left late through our own doing: lag p99 {p99}, worst {worst}, against a median TTFT of {ttft}.",
         "Latency counts from the due time, so this lateness is inside every figure: it is ours, not the server's.",
-        "Give the client its own cores, use --workers, or lower the rate; `loadgen calibrate` shows its ceiling.",
+        "Give the client cores of its own, run it on another machine, or lower the rate.",
     ),
     Code.CLIENT_HICCUP: (
         _WARNING,
@@ -74,13 +74,13 @@ FINDINGS: dict[Code, _Template] = {
         _ERROR,
         "This process used {cpu} of a core over five seconds.",
         "A client that has no time to spare measures itself.",
-        "Use --workers, lower the rate, or give it faster cores; `loadgen calibrate` says what this machine can do.",
+        "Lower the rate, or give the client faster cores of its own.",
     ),
     Code.CLIENT_UNSENT: (
         _ERROR,
         "{unsent} of {planned} requests were due and never left.",
         "The server was under less load than planned, and it shows better figures than it would.",
-        "Use --workers or lower the rate; `loadgen calibrate` says what this machine can do.",
+        "Lower the rate, or run the client on a machine of its own.",
     ),
     Code.CLIENT_RESOURCES: (
         _ERROR,
@@ -92,7 +92,7 @@ FINDINGS: dict[Code, _Template] = {
         _ERROR,
         "Answers were stamped when we read them, not when they arrived, and we read up to {delay} late (p99).",
         "TTFT and ITL contain our own delay.",
-        "Use the socket transport on Linux, where the kernel stamps arrivals; or use --workers.",
+        "Use the socket transport on Linux, where the kernel stamps arrivals.",
     ),
     Code.GC_PAUSE: (
         _WARNING,
@@ -104,13 +104,13 @@ FINDINGS: dict[Code, _Template] = {
         _ERROR,
         "{sent} req/s were sent where {offered} req/s were due.",
         "The server was not under the load that this point is named after.",
-        "Use --workers or lower the rate; `loadgen calibrate` says what this machine can do.",
+        "Lower the rate, or run the client on a machine of its own.",
     ),
     Code.DISPERSION: (
         _ERROR,
         "In windows of {width}, the counts of requests sent have a dispersion of {sent}; the plan has {planned}.",
         "Requests left in other bunches than planned, so queues formed, or failed to form, because of us.",
-        "Use --workers or lower the rate, and look at the lag.",
+        "Lower the rate, or run the client on a machine of its own; look at the lag.",
     ),
     Code.CAP_HELD: (
         _WARNING,

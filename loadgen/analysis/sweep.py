@@ -24,15 +24,13 @@ def answer(summary: dict[str, Any]) -> str:
     limited = [each for each in points if each["verdict"] == "CLIENT_LIMITED"]
     if found is None:
         if len(limited) == len(points):
-            return (
-                "This machine was the limit at every rate, so nothing can be said about the server."
-                " `loadgen calibrate` shows what it can do."
-            )
+            return "This machine was the limit at every rate, so nothing can be said about the server."
         return _point_sentence(points[-1])
     sentences = [_saturation_sentence(found), _goodput_sentence(found.get("max_goodput_rate"))]
     stable = [each for each in points if is_stable(each) and rate_of(each) <= (_stable_rate(found) or 0.0)]
     if stable:
-        sentences.append(_latency_sentence(max(stable, key=rate_of)))
+        best = max(stable, key=rate_of)
+        sentences += [_latency_sentence(best), _efficiency_sentence(best)]
     if limited:
         rates = ", ".join(format_number(rate_of(each)) for each in limited)
         sentences.append(f"At {rates} req/s this machine was the limit; those points do not count.")
@@ -76,6 +74,11 @@ def _point_sentence(point: Point) -> str:
         return _latency_sentence(point)
     fault = point["verdict"].replace("_", " ").capitalize()
     return f"{fault}: {point['findings'][0]['seen']} {_latency_sentence(point)}"
+
+
+def _efficiency_sentence(point: Point) -> str:
+    found = point.get("efficiency")
+    return f"There it uses {found['sentence']}." if found else ""
 
 
 def _latency_sentence(point: Point) -> str:

@@ -32,11 +32,15 @@ KEPT = (
     "simulator:",
 )
 
+_SHARES = ("_usage", "_rate", "_perc", "utilization")
 _QUANTILE = re.compile(r'quantile="([^"]*)"')
 
 
 def parse_metrics(text: str) -> dict[str, float]:
-    """Sum of each kept metric over its label sets; quantiles are kept apart. What is no sample is skipped."""
+    """Each kept metric over its label sets: counts are summed; of shares and quantiles, kept apart, the largest stands.
+
+    What is no sample is skipped.
+    """
     found: dict[str, float] = {}
     for line in text.splitlines():
         if not line.startswith(KEPT):
@@ -45,14 +49,17 @@ def parse_metrics(text: str) -> dict[str, float]:
         bare, _, labels = name.partition("{")
         if bare.endswith(("_bucket", "_created")):
             continue
+        summed = not any(part in bare for part in _SHARES)
         quantile = _QUANTILE.search(labels)
         if quantile is not None:  # 0.99 → _p99, max → _max
-            share = quantile[1]
+            share, summed = quantile[1], False
             bare += f"_p{float(share) * 100:g}" if share[:1].isdigit() else f"_{share}"
         try:
-            found[bare] = found.get(bare, 0.0) + float(value)
+            number = float(value)
         except ValueError:
             continue
+        known = found.get(bare)
+        found[bare] = number if known is None else known + number if summed else max(known, number)
     return found
 
 
