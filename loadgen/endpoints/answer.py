@@ -18,6 +18,7 @@ from loadgen.endpoints.openai import (
     error_text,
     failure_text,
     kind_of,
+    whole_number,
 )
 from loadgen.endpoints.sse import SseReader
 from loadgen.exchange import Outcome
@@ -129,10 +130,10 @@ class Answer:
                 if kind:
                     keep_stamp(stamp_ns)
                     kinds.append(kind)
-                    if choices[0].token_ids:
+                    if isinstance(choices[0].token_ids, list) and choices[0].token_ids:
                         self._tokens.counts[len(kinds) - 1] = len(choices[0].token_ids)
-                    if event.usage is not None and event.usage.completion_tokens is not None:
-                        self._tokens.cumulative[len(kinds) - 1] = event.usage.completion_tokens
+                    if event.usage is not None and (so_far := whole_number(event.usage.completion_tokens)) is not None:
+                        self._tokens.cumulative[len(kinds) - 1] = so_far
                 if choices[0].finish_reason is not None:
                     self._finish_reason = str(choices[0].finish_reason)
             if event.usage is not None:
@@ -212,7 +213,8 @@ class Answer:
             return self._reading(Outcome.STREAM_ERROR, error_text(event.error))
         self._usage = event.usage
         for choice in event.choices or []:
-            self._finish_reason = self._finish_reason or choice.finish_reason
+            if choice.finish_reason is not None:
+                self._finish_reason = str(choice.finish_reason)
         self._events = 1
         self._first_event_ns = self._last_read_ns
         if any(choice.text or choice.message for choice in event.choices or []):
@@ -231,7 +233,7 @@ class Answer:
             first_event_ns=self._first_event_ns,
             token_ns=stamps,
             token_counts=counts if several else None,
-            input_tokens=self._usage.prompt_tokens if self._usage is not None else None,
+            input_tokens=whole_number(self._usage.prompt_tokens) if self._usage is not None else None,
             output_tokens=total,
             token_source=source,
             events=self._events,
@@ -250,7 +252,7 @@ def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[l
     known with token ids or running usage, otherwise only their number.
     """
     text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]
-    total = usage.completion_tokens if usage is not None else None
+    total = whole_number(usage.completion_tokens) if usage is not None else None
     counts = [1] * len(sure)
     source = "usage" if total is not None else "events"
     if tokens.cumulative and len(tokens.cumulative) == len(sure):

@@ -41,8 +41,10 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    """The server's counts; `whole_number` says which of them are some."""
+
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
 
 
 class Event(msgspec.Struct, gc=False):
@@ -119,6 +121,13 @@ def kind_of(choices: list[Choice]) -> int:
         if empty and strongest != TokenKind.EMPTY_LAST:
             strongest = TokenKind.EMPTY_LAST if choice.finish_reason is not None else TokenKind.EMPTY
     return strongest
+
+
+def whole_number(value: Any) -> int | None:
+    """A count as a server wrote it; None for what cannot be one (absent, negative, text, beyond 2^53)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 1 << 53 else None
 
 
 def error_text(error: Any) -> str:
