@@ -55,6 +55,7 @@ class _Tokens:
     kinds: list[int] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)  # position → tokens of the event, by its token_ids
     cumulative: dict[int, int] = field(default_factory=dict)  # position → usage.completion_tokens so far
+    one_choice: bool = True  # with several, running usage is of one of them and nobody says which
 
 
 class Answer:
@@ -134,8 +135,11 @@ class Answer:
                         self._tokens.counts[len(kinds) - 1] = len(choices[0].token_ids)
                     if event.usage is not None and (so_far := whole_number(event.usage.completion_tokens)) is not None:
                         self._tokens.cumulative[len(kinds) - 1] = so_far
-                if choices[0].finish_reason is not None:
-                    self._finish_reason = str(choices[0].finish_reason)
+                for choice in choices:
+                    if choice.finish_reason is not None:
+                        self._finish_reason = str(choice.finish_reason)
+                    if choice.index:
+                        self._tokens.one_choice = False
             if event.usage is not None:
                 self._usage = event.usage
             elif choices is None:
@@ -255,7 +259,7 @@ def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[l
     total = whole_number(usage.completion_tokens) if usage is not None else None
     counts = [1] * len(sure)
     source = "usage" if total is not None else "events"
-    if tokens.cumulative and len(tokens.cumulative) == len(sure):
+    if tokens.one_choice and tokens.cumulative and len(tokens.cumulative) == len(sure):
         steps = np.diff(np.array([0, *tokens.cumulative.values()]))
         if (steps >= 0).all():
             sure = (steps > 0).tolist()
