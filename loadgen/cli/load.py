@@ -9,7 +9,7 @@ from typing import Any
 
 from loadgen.cli.flags import read_settings
 from loadgen.config import RUN, SWEEP, Settings
-from loadgen.errors import ExitCode
+from loadgen.errors import BadInputError, ExitCode
 from loadgen.records import folder as run_folder
 from loadgen.schedule.rate import parse_curve
 from loadgen.schedule.rates import parse_rates
@@ -41,12 +41,17 @@ def run(arguments: list[str]) -> int:
 def _load(command: str, settings: Settings) -> int:
     from rich.console import Console
 
+    from loadgen.cli.screen import screen
     from loadgen.report.live import choose_view
     from loadgen.report.text import render_final
 
     folder = settings.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{command}-{Path(settings.dataset).stem}"
     if folder.exists():
         run_folder.create(folder)  # says that it exists, before anything is started
+    if settings.save_vllm and not settings.save_vllm.parent.is_dir():
+        raise BadInputError(
+            f"There is no folder {settings.save_vllm.parent} for --save-vllm.", "Make it first, or name another file."
+        )
     err = Console(stderr=True, highlight=False)
     say = (
         (lambda _: None)
@@ -57,8 +62,7 @@ def _load(command: str, settings: Settings) -> int:
     if settings.json:
         print(json.dumps(summary))
     else:
-        console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
-        render_final(summary, console, str(folder / run_folder.REPORT))
+        render_final(summary, screen(), str(folder / run_folder.REPORT))
     if settings.save_vllm:
         _save_vllm(settings.save_vllm, folder, summary)
     return exit_code(summary, settings)

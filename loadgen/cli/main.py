@@ -4,6 +4,7 @@ Nothing heavy is imported here: a command's module is imported when it is called
 """
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -26,6 +27,8 @@ COMMANDS = {
         "what a GPU could do at most with a model, operation by operation",
     ),
 }
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def help_text() -> str:
@@ -62,8 +65,10 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        print(f"loadgen: {error.strerror or error}{place}.", file=sys.stderr)
+        words = os.strerror(error.errno) if error.errno else str(error)  # Arrow's own words are for programmers
+        print(f"loadgen: {words}{f' ({error.filename})' if error.filename else ''}.", file=sys.stderr)
+        if error.errno in _DISK_FULL:
+            print("  What was written before is safe; free some space, or choose another place.", file=sys.stderr)
         return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001 (whatever it is, the user gets a sentence)
         path = Path(tempfile.gettempdir()) / f"loadgen-bug-{os.getpid()}.txt"

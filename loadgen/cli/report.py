@@ -8,15 +8,19 @@ from loadgen.errors import ExitCode
 from loadgen.records import folder as run_folder
 
 
-def report(arguments: list[str]) -> int:
-    """Works on a run that was cut, and says that it was."""
+def report_parser() -> Parser:
+    """The options of the command."""
     parser = Parser(prog="loadgen report", description="Rebuild the reports of a run or sweep from its records.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a run or of a sweep")
     parser.add_argument("--json", action="store_true", help="the summary on stdout, nothing else")
-    options = parser.parse_args(arguments)
+    return parser
 
-    from rich.console import Console
 
+def report(arguments: list[str]) -> int:
+    """Works on a run that was cut, and says that it was."""
+    options = report_parser().parse_args(arguments)
+
+    from loadgen.cli.screen import screen
     from loadgen.report.text import render_final
     from loadgen.sweep import rewrite
 
@@ -24,5 +28,5 @@ def report(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(summary))
     else:
-        render_final(summary, Console(highlight=False), str(options.folder / run_folder.REPORT))
+        render_final(summary, screen(), str(options.folder / run_folder.REPORT))
     return ExitCode.OK

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from loadgen.cli.flags import Parser
 from loadgen.errors import BadInputError, ExitCode, LoadgenError
 from loadgen.report import plots
 from loadgen.report.markup import Markup, element
@@ -25,9 +26,9 @@ from loadgen.roofline.transformer import PRESETS, Transformer, find_transformer,
 from loadgen.units import format_duration, format_number, parse_count
 
 
-def roofline_parser() -> argparse.ArgumentParser:
+def roofline_parser() -> Parser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="loadgen roofline",
         description="FLOPs, bytes, arithmetic intensity, bound and time floor of every operation of a model on a GPU.",
         epilog=f"Known models: {', '.join(PRESETS)}. Known GPUs: {', '.join(GPUS)}.",
@@ -55,8 +56,8 @@ def roofline_parser() -> argparse.ArgumentParser:
 
 def roofline(arguments: list[str]) -> int:
     """Run the command; the exit code. Bad input is one sentence and a hint on stderr."""
-    options = roofline_parser().parse_args(arguments)
     try:
+        options = roofline_parser().parse_args(arguments)
         model, gpu = _read_model(options.model), _read_gpu(options.gpu, options.limits)
         rooflines = [analyse(model, step, gpu) for step in _steps(options)]
         if options.paper:

@@ -1,6 +1,6 @@
 """`loadgen serve ENGINE`: a server in the foreground, with its own options, until Ctrl-C."""
 
-import subprocess
+import os
 import sys
 
 from loadgen.errors import BadInputError, ExitCode
@@ -9,16 +9,12 @@ ENGINES = ("simulator",)
 
 
 def serve(arguments: list[str]) -> int:
-    """Run the engine as a process of its own and pass everything on."""
+    """Become the engine; everything after its name is its own."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: loadgen serve simulator [options]\n\n  simulator   an OpenAI-compatible server of ours")
         print("\n  loadgen serve simulator --help   its options")
         return ExitCode.OK
     if arguments[0] not in ENGINES:
         raise BadInputError(f"There is no engine '{arguments[0]}'.", f"Engines: {', '.join(ENGINES)}.")
-    process = subprocess.Popen([sys.executable, "-m", "loadgen.simulator", *arguments[1:]])
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the engine got the signal too and ends by itself
+    # The engine takes this process over: signals reach it, its exit code is ours, and no orphan can stay behind.
+    os.execv(sys.executable, [sys.executable, "-m", "loadgen.simulator", *arguments[1:]])
