@@ -17,4 +17,4 @@ def serve(arguments: list[str]) -> int:
     if arguments[0] not in ENGINES:
         raise BadInputError(f"There is no engine '{arguments[0]}'.", f"Engines: {', '.join(ENGINES)}.")
     # The engine takes this process over: signals reach it, its exit code is ours, and no orphan can stay behind.
-    os.execv(sys.executable, [sys.executable, "-m", "loadgen.simulator", *arguments[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "loadgen.simulator", *arguments[1:]])  # noqa: RET503, S606 (never returns; no shell is wanted)
