@@ -25,6 +25,7 @@ from loadgen.exchange import Outcome
 from loadgen.plan import Int64s
 
 _BODY_BYTES_KEPT = 64 << 20  # of an answer that is no stream; more than any honest one needs
+_FIELDS = (b"data", b"event", b"id", b"retry", b"")  # of server-sent events; a comment is a field without a name
 
 
 @dataclass(slots=True)
@@ -175,12 +176,14 @@ class Answer:
             return self._reading(Outcome.HTTP_ERROR, f"HTTP {status}: {text}" if text else f"HTTP {status}")
         if not self._stream:
             return self._finish_whole(b"".join(self._whole), outcome, detail)
-        data, ends = self._sse.finish()
-        if data and outcome in (Outcome.OK, Outcome.TRUNCATED):
-            self._take(data, ends)
         if outcome not in (Outcome.OK, Outcome.TRUNCATED):
             return self._reading(outcome, detail)
-        if self._events == 0 and not self._done_mark and self._head.strip():
+        data, ends = self._sse.finish()
+        if data and not _is_whole(data[-1]):  # the stream ended within it
+            data, ends = data[:-1], ends[:-1]
+        if data:
+            self._take(data, ends)
+        if self._events == 0 and not self._done_mark and not _is_event_stream(self._head):
             return self._finish_unstreamed(outcome, detail)
         return self._reading(*self._verdict(outcome, detail))
 
@@ -246,6 +249,21 @@ class Answer:
             body_bytes=self._bytes,
             shared_stamps=self._shared,
         )
+
+
+def _is_whole(data: bytes) -> bool:
+    """Of the last event of a stream, which no blank line ended."""
+    try:
+        decode_event(data)
+    except msgspec.DecodeError:
+        return data.strip() == b"[DONE]"
+    return True
+
+
+def _is_event_stream(start: bytes) -> bool:
+    """Whether an answer that had no event was going to be a stream all the same: it pinged, or was cut early."""
+    name, colon, _ = start.lstrip().partition(b":")
+    return name in _FIELDS if colon else any(field.startswith(name) for field in _FIELDS)
 
 
 def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[list[int], list[int], int, int, str]:
