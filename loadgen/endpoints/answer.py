@@ -143,15 +143,15 @@ class Answer:
                         self._tokens.one_choice = False
             if event.usage is not None:
                 self._usage = event.usage
-            elif choices is None:
+            if event.error is not None or (choices is None and event.usage is None):
                 self._note_other(event)
 
     def _note_other(self, event: Event) -> None:
-        """JSON that is neither choices nor usage."""
-        if event.error is None:
+        """An error, or JSON that is neither choices nor usage."""
+        if event.problem is None:
             self._stray = True
         elif self._problem is None:
-            self._problem = (Outcome.STREAM_ERROR, error_text(event.error))
+            self._problem = (Outcome.STREAM_ERROR, error_text(event.problem))
 
     def _decode_one_by_one(self, data: list[bytes]) -> list[Event | None]:
         """Something among these is no event: find it, keep the rest."""
@@ -214,10 +214,10 @@ class Answer:
             if outcome is Outcome.TRUNCATED:
                 return self._reading(outcome, detail)
             return self._reading(Outcome.NOT_OPENAI, f"not a completion: {failure_text(body)}" if body else "no body")
-        if event is None or (event.choices is None and event.error is None):
+        if event is not None and event.problem is not None:
+            return self._reading(Outcome.STREAM_ERROR, error_text(event.problem))
+        if event is None or event.choices is None:
             return self._reading(Outcome.NOT_OPENAI, f"not a completion: {failure_text(body)}")
-        if event.error is not None:
-            return self._reading(Outcome.STREAM_ERROR, error_text(event.error))
         self._usage = event.usage
         for choice in event.choices or []:
             if choice.finish_reason is not None:

@@ -54,6 +54,12 @@ class Event(msgspec.Struct, gc=False):
     usage: Usage | None = None
     error: Any = None
     object: Any = None
+    message: Any = None
+
+    @property
+    def problem(self) -> Any:
+        """The error in it, if any: OpenAI's way, or the older one of vLLM and DeepSpeed-MII."""
+        return self.error if self.error is not None or self.object != "error" else self.message or "no reason given"
 
 
 class TokenKind:
@@ -100,6 +106,11 @@ def decode_json(data: bytes) -> Any:
         raise msgspec.DecodeError(str(error)) from None
 
 
+def has_output(delta: Delta) -> bool:
+    """Whether it holds anything that the model wrote."""
+    return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls or delta.refusal)
+
+
 def kind_of(choices: list[Choice]) -> int:
     """The strongest kind among the choices of an event (n > 1 sends several)."""
     first = choices[0].delta
@@ -109,7 +120,7 @@ def kind_of(choices: list[Choice]) -> int:
     for choice in choices:
         delta = choice.delta
         if delta is not None:
-            if delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls or delta.refusal:
+            if has_output(delta):
                 return TokenKind.TEXT
             empty = delta.role is None or choice.finish_reason is not None
         elif choice.text:
