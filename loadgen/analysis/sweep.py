@@ -71,7 +71,7 @@ def _goodput_sentence(rate: dict[str, Any] | None) -> str:
 def _point_sentence(point: Point) -> str:
     """A single run: its latency, and before it why that is not to be trusted, when it is not."""
     if point["verdict"] == "VALID" or not point["findings"]:
-        return _latency_sentence(point)
+        return f"{_latency_sentence(point)} {_efficiency_sentence(point)}".strip()
     fault = point["verdict"].replace("_", " ").capitalize()
     return f"{fault}: {point['findings'][0]['seen']} {_latency_sentence(point)}"
 
@@ -88,7 +88,9 @@ def _latency_sentence(point: Point) -> str:
         value = point[key]
         if value is not None and key not in point["indicative"]:
             return f"{where} {name} TTFT is {format_duration(value * NS_PER_MS)}."
-    median = point["median_ttft_ms"]
+    median, whole = point["median_ttft_ms"], point["median_e2el_ms"]
+    if median is None and whole is not None:  # whole answers have no first token
+        return f"{where} median E2EL is {format_duration(whole * NS_PER_MS)}."
     if median is None:
         return f"{where} no request completed."
     return f"{where} median TTFT is about {format_duration(median * NS_PER_MS)}, from {point['completed']} requests."

@@ -135,6 +135,8 @@ def point_name(point: Point) -> str:
         name = f"batch of {say(number(point, 'batch_size'))}"
     else:
         asked = at(point, "request_rate")
+        if isinstance(asked, str) and asked not in ("", "inf"):  # the text of a curve
+            return f"{words(point, 'dataset')} {asked}".strip()
         name = "all at once" if asked == "inf" or (isinstance(asked, float) and math.isinf(asked)) else "closed loop"
     dataset = words(point, "dataset")
     return f"{dataset} {name}" if dataset else name

@@ -141,10 +141,16 @@ class Run:
         self._worker = worker
         self._due = np.frombuffer(job.due_ns, np.int64)
         self._stop_ns, self._drain_ns = job.stop_ns, job.drain_ns
-        self._start_ns = time.monotonic_ns() + HEAD_START_NS
-        self._offset_ns = realtime_offset_ns()
-        self._clock_step_ns = 0
+        self._clock_step_ns = self._gc_started_ns = self._gc_pause_ns_max = 0
         self._pacer = Pacer(self._issue)
+        family, host, port = job.address
+        url, late = urlsplit(job.url), not job.in_flight_max
+        wiring = Wiring(url, (family, host, port), job.headers, job.verify_tls, job.proxy, may_read_late=late)
+        self._transport = _transport(job.transport, wiring, lambda flight: self._issuer.landed(flight))
+        # Time zero comes last: what was imported and made until here takes its time before it, not from the first request.
+        self._start_ns = self._ticked_ns = time.monotonic_ns() + HEAD_START_NS
+        self._offset_ns = realtime_offset_ns()
+        self._cpu_ns = time.process_time_ns()
         self._issuer = Issuer(
             self._due,
             self._start_ns,
@@ -155,21 +161,7 @@ class Run:
             job.in_flight_max,
             job.stop_ns,
         )
-        family, host, port = job.address
-        wiring = Wiring(
-            urlsplit(job.url),
-            (family, host, port),
-            job.headers,
-            job.verify_tls,
-            job.proxy,
-            may_read_late=not job.in_flight_max,
-        )
-        self._transport = _transport(job.transport, wiring, self._issuer.landed)
         self._issuer.transport = self._transport
-        self._over = asyncio.get_running_loop().create_future()
-        self._gc_started_ns = self._gc_pause_ns_max = 0
-        self._cpu_ns = time.process_time_ns()
-        self._ticked_ns = self._start_ns
         worker.send(frame(Started(self._start_ns)))
 
     def supply(self, body: Body) -> None:
