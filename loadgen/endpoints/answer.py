@@ -17,6 +17,7 @@ from loadgen.endpoints.openai import (
     decode_events,
     error_text,
     failure_text,
+    has_output,
     kind_of,
     whole_number,
 )
@@ -25,6 +26,7 @@ from loadgen.exchange import Outcome
 from loadgen.plan import Int64s
 
 _BODY_BYTES_KEPT = 64 << 20  # of an answer that is no stream; more than any honest one needs
+_START_BYTES = 2000  # of a streamed answer: enough to tell what it is when it is no stream
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")  # of server-sent events; a comment is a field without a name
 
 
@@ -70,7 +72,7 @@ class Answer:
         self._read_of_last_event = -1
         self._reads_before = 0  # reads before those
         self._bytes = 0
-        self._head = b""  # of a streamed answer: enough to tell what it is when it is no stream
+        self._head = bytearray()
         self._whole: list[bytes] = []
         self._tokens = _Tokens()
         self._events = self._shared = 0
@@ -91,10 +93,11 @@ class Answer:
             if self._bytes <= _BODY_BYTES_KEPT:
                 self._whole.append(body)
             return
-        if len(self._head) < 2000:
-            self._head += body[: 2000 - len(self._head)]
         if not body:
             return
+        kept = _BODY_BYTES_KEPT if (self._head or body).startswith(b"{") else _START_BYTES
+        if len(self._head) < kept:
+            self._head += body[: kept - len(self._head)]
         self._ends = np.concatenate((self._ends, ends.astype(np.int64) + start))
         self._stamps = np.concatenate((self._stamps, stamps_ns))
         data, event_ends = self._sse.feed(body)
@@ -172,7 +175,7 @@ class Answer:
     def finish(self, status: int, outcome: Outcome, detail: str) -> Reading:
         """The exchange has ended as the transport says; the content may know better."""
         if status >= 400 and outcome in (Outcome.OK, Outcome.TRUNCATED):
-            text = failure_text(self._head if self._stream else b"".join(self._whole))
+            text = failure_text(bytes(self._head) if self._stream else b"".join(self._whole))
             return self._reading(Outcome.HTTP_ERROR, f"HTTP {status}: {text}" if text else f"HTTP {status}")
         if not self._stream:
             return self._finish_whole(b"".join(self._whole), outcome, detail)
@@ -201,9 +204,10 @@ class Answer:
 
     def _finish_unstreamed(self, outcome: Outcome, detail: str) -> Reading:
         """Asked for a stream, got something else: a JSON answer, an error, a web page."""
-        if self._head.lstrip().startswith(b"{") and self._bytes <= len(self._head):
-            return self._finish_whole(self._head, outcome, detail)
-        return self._reading(Outcome.NOT_OPENAI, f"not an event stream: {failure_text(self._head)}")
+        start = bytes(self._head)
+        if start.lstrip().startswith(b"{") and self._bytes <= len(start):
+            return self._finish_whole(start, outcome, detail)
+        return self._reading(Outcome.NOT_OPENAI, f"not an event stream: {failure_text(start)}")
 
     def _finish_whole(self, body: bytes, outcome: Outcome, detail: str) -> Reading:
         if outcome not in (Outcome.OK, Outcome.TRUNCATED):
@@ -219,12 +223,13 @@ class Answer:
         if event is None or event.choices is None:
             return self._reading(Outcome.NOT_OPENAI, f"not a completion: {failure_text(body)}")
         self._usage = event.usage
-        for choice in event.choices or []:
+        for choice in event.choices:
             if choice.finish_reason is not None:
                 self._finish_reason = str(choice.finish_reason)
         self._events = 1
         self._first_event_ns = self._last_read_ns
-        if any(choice.text or choice.message for choice in event.choices or []):
+        texts = any(choice.text or (choice.message and has_output(choice.message)) for choice in event.choices)
+        if texts or (self._usage is not None and whole_number(self._usage.completion_tokens)):
             self._tokens = _Tokens([self._last_read_ns], [TokenKind.TEXT])
             return self._reading(Outcome.OK, "")
         return self._reading(Outcome.EMPTY, "a 200 answer without a single token")
@@ -260,7 +265,7 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
-def _is_event_stream(start: bytes) -> bool:
+def _is_event_stream(start: bytearray) -> bool:
     """Whether an answer that had no event was going to be a stream all the same: it pinged, or was cut early."""
     name, colon, _ = start.lstrip().partition(b":")
     return name in _FIELDS if colon else any(field.startswith(name) for field in _FIELDS)
