@@ -28,6 +28,7 @@ from loadgen.plan import Int64s
 _BODY_BYTES_KEPT = 64 << 20  # of an answer that is no stream; more than any honest one needs
 _START_BYTES = 2000  # of a streamed answer: enough to tell what it is when it is no stream
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")  # of server-sent events; a comment is a field without a name
+_UNREADABLE = object()  # in the place of an event's object: it could not be decoded
 
 
 @dataclass(slots=True)
@@ -150,11 +151,13 @@ class Answer:
                 self._note_other(event)
 
     def _note_other(self, event: Event) -> None:
-        """An error, or JSON that is neither choices nor usage."""
-        if event.problem is None:
+        """An error, JSON that is neither choices nor usage, or no JSON. The first problem is the one that is told."""
+        if event.object is _UNREADABLE:
+            self._problem = self._problem or (Outcome.NOT_OPENAI, f"an event that is not JSON: {event.message}")
+        elif event.problem is None:
             self._stray = True
-        elif self._problem is None:
-            self._problem = (Outcome.STREAM_ERROR, error_text(event.problem))
+        else:
+            self._problem = self._problem or (Outcome.STREAM_ERROR, error_text(event.problem))
 
     def _decode_one_by_one(self, data: list[bytes]) -> list[Event | None]:
         """Something among these is no event: find it, keep the rest."""
@@ -163,13 +166,11 @@ class Answer:
             try:
                 events.append(decode_event(one))
             except msgspec.DecodeError:
-                events.append(None)
+                start = repr(one[:60].decode("utf-8", "replace"))
+                events.append(Event(object=_UNREADABLE, message=start) if one.strip() not in (b"", b"[DONE]") else None)
                 if one.strip() == b"[DONE]":
                     self._done_mark = True
                     self._events -= 1
-                elif one.strip() and self._problem is None:
-                    start = one[:60].decode("utf-8", "replace")
-                    self._problem = (Outcome.NOT_OPENAI, f"an event that is not JSON: {start!r}")
         return events
 
     def finish(self, status: int, outcome: Outcome, detail: str) -> Reading:
