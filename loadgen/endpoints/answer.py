@@ -4,7 +4,7 @@ Runs in the recorder, off the hot path. An answer is fed in parts of any size; t
 reading (tests/endpoints/test_answer.py cuts them everywhere).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from loadgen.endpoints.openai import (
     whole_number,
 )
 from loadgen.endpoints.sse import SseReader
+from loadgen.endpoints.tokens import Tokens, count_tokens
 from loadgen.exchange import Outcome
 from loadgen.plan import Int64s
 
@@ -51,17 +52,6 @@ class Reading:
     shared_stamps: int
 
 
-@dataclass(slots=True)
-class _Tokens:
-    """Events that may be tokens, side by side: stamp, kind, cumulative count where the server gave one."""
-
-    stamps_ns: list[int] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    counts: dict[int, int] = field(default_factory=dict)  # position → tokens of the event, by its token_ids
-    cumulative: dict[int, int] = field(default_factory=dict)  # position → usage.completion_tokens so far
-    one_choice: bool = True  # with several, running usage is of one of them and nobody says which
-
-
 class Answer:
     """Feed it the body with the stamps of its reads; `finish` says what it was."""
 
@@ -75,7 +65,7 @@ class Answer:
         self._bytes = 0
         self._head = bytearray()
         self._whole: list[bytes] = []
-        self._tokens = _Tokens()
+        self._tokens = Tokens()
         self._events = self._shared = 0
         self._first_event_ns = self._last_read_ns = -1
         self._usage: Usage | None = None
@@ -231,12 +221,12 @@ class Answer:
         self._first_event_ns = self._last_read_ns
         texts = any(choice.text or (choice.message and has_output(choice.message)) for choice in event.choices)
         if texts or (self._usage is not None and whole_number(self._usage.completion_tokens)):
-            self._tokens = _Tokens([self._last_read_ns], [TokenKind.TEXT])
+            self._tokens = Tokens([self._last_read_ns], [TokenKind.TEXT])
             return self._reading(Outcome.OK, "")
         return self._reading(Outcome.EMPTY, "a 200 answer without a single token")
 
     def _reading(self, outcome: Outcome, detail: str) -> Reading:
-        stamps, counts, empty, total, source = _count_tokens(self._tokens, self._usage, self._stream)
+        stamps, counts, empty, total, source = count_tokens(self._tokens, self._usage, self._stream)
         several = [count for count in counts if count > 1]
         bundled = len(several) if several else max(0, total - len(stamps))
         return Reading(
@@ -270,36 +260,3 @@ def _is_event_stream(start: bytearray) -> bool:
     """Whether an answer that had no event was going to be a stream all the same: it pinged, or was cut early."""
     name, colon, _ = start.lstrip().partition(b":")
     return name in _FIELDS if colon else any(field.startswith(name) for field in _FIELDS)
-
-
-def _count_tokens(tokens: _Tokens, usage: Usage | None, stream: bool) -> tuple[list[int], list[int], int, int, str]:
-    """(stamps of token events, tokens of each, how many were empty, total, source).
-
-    The server's own count comes first. Events with text are tokens for certain; events without are, in their order, as
-    long as the count says that some are missing. What is still missing then sat in events that carried several: exactly
-    known with token ids or running usage, otherwise only their number.
-    """
-    text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]
-    total = whole_number(usage.completion_tokens) if usage is not None else None
-    counts = [1] * len(sure)
-    source = "usage" if total is not None else "events"
-    if tokens.one_choice and tokens.cumulative and len(tokens.cumulative) == len(sure):
-        steps = np.diff(np.array([0, *tokens.cumulative.values()]))
-        if (steps >= 0).all():
-            sure = (steps > 0).tolist()
-            counts = steps.tolist()
-    elif tokens.counts:
-        counts = [tokens.counts.get(at, 0) for at in range(len(sure))]
-        sure = [count > 0 for count in counts]
-        source = "usage" if total is not None else "token_ids"
-    elif total is not None and total > text and stream:
-        missing = total - text
-        for wanted in (TokenKind.EMPTY, TokenKind.EMPTY_LAST):
-            for at, kind in enumerate(tokens.kinds):
-                if missing and kind == wanted:
-                    sure[at] = True
-                    missing -= 1
-    stamps = [stamp for stamp, is_token in zip(tokens.stamps_ns, sure, strict=True) if is_token]
-    kept = [count for count, is_token in zip(counts, sure, strict=True) if is_token]
-    empty = sum(1 for kind, is_token in zip(tokens.kinds, sure, strict=True) if is_token and kind != TokenKind.TEXT)
-    return stamps, kept, empty, total if total is not None else sum(kept), source
