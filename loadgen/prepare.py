@@ -31,7 +31,6 @@ from loadgen.workload.lengths import Lengths, load_lengths
 from loadgen.workload.prompts import (
     POOL_MIN,
     PromptSource,
-    counted_prompts,
     recorded_prompts,
     single_token_words,
     token_id_prompts,
@@ -190,17 +189,25 @@ def _made_prompts(
     if tokenizer is not None:
         overhead = measured[0][1] - tokenizer.count(str(plain(0, measured[0][0]))) if measured else 0
         return lambda seed: tokenizer_prompts(seed, tokenizer, overhead, prefix)
-    calibration = fit([words for words, _ in measured], [tokens for _, tokens in measured])
-    if all(tokens - words == measured[0][1] - measured[0][0] for words, tokens in measured):
-        return lambda seed: word_prompts(seed, calibration, prefix)  # one token a word: nothing is left to count
+    line = fit([words for words, _ in measured], [tokens for _, tokens in measured])
+    if _is_exact(measured):
+        return lambda seed: word_prompts(seed, line, prefix)
+    # Words of several tokens: with the server's help keep those that are one, and measure again.
     count = tokenize_count(asker, protocol)
-    if count is None or len(single_token_words(count, WORDS)) < POOL_MIN:
-        protocol.warnings.append(
-            "Words of several tokens and no /tokenize to count them: prompt lengths are near, not exact."
-        )
-        return lambda seed: word_prompts(seed, calibration, prefix)
-    overhead = measured[0][1] - count(str(plain(0, measured[0][0])))
-    return lambda seed: counted_prompts(seed, count, overhead, prefix)
+    pool = single_token_words(count, WORDS) if count is not None else ()
+    if len(pool) >= POOL_MIN:
+        chosen = word_prompts(0, Calibration(), words=pool)
+        measured = measure_words(asker, protocol, lambda index, words: str(chosen(index, words)))
+        line = fit([words for words, _ in measured], [tokens for _, tokens in measured])
+        if _is_exact(measured):
+            return lambda seed: word_prompts(seed, line, prefix, pool)
+    protocol.warnings.append("The prompts' words cost several tokens each: their lengths are near, not exact.")
+    return lambda seed: word_prompts(seed, line, prefix, pool or WORDS)
+
+
+def _is_exact(measured: list[tuple[int, int]]) -> bool:
+    """One token a word on every probe: (words, tokens) on a line of slope 1."""
+    return len({tokens - words for words, tokens in measured}) == 1
 
 
 def _ids_less(source: PromptSource, overhead: int) -> PromptSource:

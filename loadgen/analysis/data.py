@@ -103,6 +103,8 @@ def _reduce(batch: pa.RecordBatch, numbers: dict[str, Floats], gaps: Gaps, token
     counts[fits[row]] = said[np.repeat(fits, counted)]
     sums = np.bincount(row, counts, len(events)).astype(np.int64)
     tokens.add(stamps_ns, _apportioned(counts, row, sums, numbers["output_tokens"]))
+    whole = (events == 0) & (numbers["output_tokens"] > 0) & ~np.isnan(numbers["last_token_ns"])  # not streamed
+    tokens.add(numbers["last_token_ns"][whole].astype(np.int64), numbers["output_tokens"][whole].astype(np.int64))
 
     inside = np.empty(len(row), np.bool_)
     inside[:1], inside[1:] = False, row[1:] == row[:-1]  # has an event of the same request before it

@@ -88,7 +88,7 @@ def _latency_sentence(point: Point) -> str:
         value = point[key]
         if value is not None and key not in point["indicative"]:
             return f"{where} {name} TTFT is {format_duration(value * NS_PER_MS)}."
-    median, whole = point["median_ttft_ms"], point["median_e2el_ms"]
+    median, whole = point["median_ttft_ms"], point.get("median_e2el_ms")
     if median is None and whole is not None:  # whole answers have no first token
         return f"{where} median E2EL is {format_duration(whole * NS_PER_MS)}."
     if median is None:

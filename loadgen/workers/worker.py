@@ -147,7 +147,7 @@ class Run:
         url, late = urlsplit(job.url), not job.in_flight_max
         wiring = Wiring(url, (family, host, port), job.headers, job.verify_tls, job.proxy, may_read_late=late)
         self._transport = _transport(job.transport, wiring, lambda flight: self._issuer.landed(flight))
-        # Time zero comes last: what was imported and made until here takes its time before it, not from the first request.
+        # Time zero comes last: what was imported and made until here takes nothing from the first request.
         self._start_ns = self._ticked_ns = time.monotonic_ns() + HEAD_START_NS
         self._offset_ns = realtime_offset_ns()
         self._cpu_ns = time.process_time_ns()

@@ -37,11 +37,13 @@ def token_id_prompts(seed: int, vocab_size: int, prefix_tokens: int = 0) -> Prom
     return lambda index, input_tokens: (draw(index, input_tokens) + low).tolist()
 
 
-def word_prompts(seed: int, calibration: Calibration, prefix_tokens: int = 0) -> PromptSource:
-    """English words, as many as the calibration says; exact as far as every word costs the same."""
+def word_prompts(
+    seed: int, calibration: Calibration, prefix_tokens: int = 0, words: Sequence[str] = WORDS
+) -> PromptSource:
+    """Common words, as many as the calibration says; exact as far as every one of `words` costs the same."""
     prefix_words = round(prefix_tokens / calibration.tokens_per_word)
-    draw = _draws(seed, len(WORDS), prefix_words)
-    table = np.array(WORDS, dtype=object)  # one vectorised look-up a prompt
+    draw = _draws(seed, len(words), prefix_words)
+    table = np.array(words, dtype=object)  # one vectorised look-up a prompt
     return lambda index, input_tokens: " ".join(table[draw(index, calibration.words_for(input_tokens))])
 
 
@@ -50,15 +52,7 @@ def tokenizer_prompts(seed: int, tokenizer: Tokenizer, overhead: int = 0, prefix
     pool = single_token_words(tokenizer.count, WORDS)
     if len(pool) < POOL_MIN:  # a small vocabulary, or one of another language: take the words it has
         pool = single_token_words(tokenizer.count, tokenizer.vocabulary_words())
-    return _exact_prompts(seed, tokenizer.count, pool, overhead, prefix_tokens)
-
-
-def counted_prompts(seed: int, count: Count, overhead: int = 0, prefix_tokens: int = 0) -> PromptSource:
-    """The same with a count handed in, such as a server's `/tokenize`: one call a prompt, two in case of repair.
-
-    `count` may count a BOS token or not, as long as it always does; `overhead` is what comes on top of it.
-    """
-    return _exact_prompts(seed, count, single_token_words(count, WORDS), overhead, prefix_tokens)
+    return exact_prompts(seed, tokenizer.count, pool, overhead, prefix_tokens)
 
 
 def single_token_words(count: Count, candidates: Sequence[str]) -> tuple[str, ...]:
@@ -82,8 +76,11 @@ def single_token_words(count: Count, candidates: Sequence[str]) -> tuple[str, ..
     return tuple(single(candidates))
 
 
-def _exact_prompts(seed: int, count: Count, pool: Sequence[str], overhead: int, prefix_tokens: int) -> PromptSource:
-    """Text of `input_tokens` − `overhead` tokens by `count`, at least one word; counted, repaired, counted again."""
+def exact_prompts(seed: int, count: Count, pool: Sequence[str], overhead: int, prefix_tokens: int) -> PromptSource:
+    """Text of `input_tokens` − `overhead` tokens by `count`, at least one word; counted, repaired, counted again.
+
+    `pool`: words that are one token each. `count` may count a BOS token or not, as long as it always does.
+    """
     if len(pool) < POOL_MIN:
         raise BadInputError(
             f"This tokenizer has only {len(pool)} of the words that prompts are made of as single tokens.",

@@ -17,7 +17,7 @@ from loadgen.errors import BadInputError
 from loadgen.workload.calibration import Calibration
 from loadgen.workload.prompts import (
     PromptSource,
-    counted_prompts,
+    exact_prompts,
     recorded_prompts,
     single_token_words,
     token_id_prompts,
@@ -35,6 +35,10 @@ inferretque deos latio genus unde latinum albanique patres atque altae moenia ro
 numine laeso quidve dolens regina deum tot volvere casus insignem pietate virum tot adire labores impulerit
 tantaene animis caelestibus
 """
+
+
+def counted_prompts(seed: int, count: Callable[[str], int], overhead: int = 0, prefix_tokens: int = 0) -> PromptSource:
+    return exact_prompts(seed, count, single_token_words(count, WORDS), overhead, prefix_tokens)
 
 
 def trained(text: str, vocab_size: int, *, byte_level: bool = True) -> Inner:
