@@ -15,8 +15,8 @@ import sys
 import threading
 
 from loadgen.errors import BadInputError, LoadgenError
+from loadgen.simulator.deployment import find_model
 from loadgen.simulator.options import Options, build_engine, parse_options
-from loadgen.simulator.presets import MODELS
 from loadgen.simulator.server import Simulator
 
 _BACKLOG = 4096
@@ -54,7 +54,7 @@ async def _serve(options: Options) -> None:
             options.seed,
             options.eos_probability,
             options.api_key,
-            MODELS[options.model].vocabulary,
+            find_model(options.model)[0].vocab,
             log,
         )
         try:

@@ -117,7 +117,7 @@ class Choice:
         self.answer = answer
         self.finish_reason = "length" if output_tokens == answer.ask.output_tokens else "stop"
         self.events = ChoiceEvents(answer.spelling, answer.id, answer.created, answer.model, index)
-        self.sequence = Sequence(answer.received_ns, input_tokens, output_tokens, self.emit)
+        self.sequence = Sequence(answer.received_ns, input_tokens, output_tokens, self.emit, answer.ask.output_tokens)
         self._count = 0
         self._last_due_ns = 0
         self._plain = answer.outlet is not None and not answer.ask.continuous_usage

@@ -60,6 +60,8 @@ def metrics_text(counters: Counters, engine: Engine, lateness: Lateness, model: 
     value("gauge", "vllm:num_requests_running", "Sequences in the batch.", engine.running)
     value("gauge", "vllm:num_requests_waiting", "Sequences in the queue.", engine.waiting)
     value("gauge", "vllm:kv_cache_usage_perc", "Share of the KV cache in use, 1 = full.", engine.kv_usage)
+    text = "Share of the taken KV cache that holds no token."
+    value("gauge", "simulator:kv_cache_fragmentation_perc", text, engine.fragmentation)
     value("counter", "vllm:num_preemptions_total", "Sequences that lost their cache.", engine.preemptions)
     value("counter", "vllm:prompt_tokens_total", "Prompt tokens answered.", counters.prompt_tokens)
     value("counter", "vllm:generation_tokens_total", "Tokens emitted.", counters.generation_tokens)

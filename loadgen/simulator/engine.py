@@ -17,14 +17,16 @@ from loadgen.simulator.sequence import Sequence, State
 class Engine(Protocol):
     """What the server drives. The read-outs are what vLLM's metrics of the same meaning show."""
 
-    next_due_ns: int | None  # when the next tokens are due; None when idle
-
+    @property
+    def next_due_ns(self) -> int | None: ...  # when the next tokens are due; None when idle
     @property
     def running(self) -> int: ...
     @property
     def waiting(self) -> int: ...
     @property
     def kv_usage(self) -> float: ...
+    @property
+    def fragmentation(self) -> float: ...
     @property
     def preemptions(self) -> int: ...
     @property
@@ -40,7 +42,7 @@ class SteppedEngine:
     """A `Batch` whose steps follow each other without a gap while there is work; `duration` gives each its ns."""
 
     def __init__(self, batch: Batch, duration: Callable[[Step], int]) -> None:
-        self._batch = batch
+        self.batch = batch
         self._duration = duration
         self._step = Step()
         self._free_ns = 0  # the end of the last step
@@ -49,46 +51,51 @@ class SteppedEngine:
 
     @property
     def running(self) -> int:
-        return len(self._batch.running)
+        return self.batch.running
 
     @property
     def waiting(self) -> int:
-        return len(self._batch.waiting)
+        return len(self.batch.waiting)
 
     @property
     def kv_usage(self) -> float:
-        return self._batch.pool.usage
+        return self.batch.pool.usage
+
+    @property
+    def fragmentation(self) -> float:
+        return self.batch.fragmentation
 
     @property
     def preemptions(self) -> int:
-        return self._batch.preemptions
+        return self.batch.preemptions
 
     def accepts(self, count: int) -> bool:
-        return self._batch.accepts(count)
+        return self.batch.accepts(count)
 
     def submit(self, sequences: list[Sequence]) -> None:
         """Queue them; an idle engine begins a step when they arrived, a busy one sees them at its next step."""
         for sequence in sequences:
-            self._batch.submit(sequence)
+            self.batch.submit(sequence)
         if self.next_due_ns is None:
             self._begin(self._free_ns)
 
     def abort(self, sequence: Sequence, now_ns: int) -> None:  # noqa: ARG002 - a step under way runs to its end
-        self._batch.abort(sequence)
+        self.batch.abort(sequence)
 
     def advance(self) -> list[Sequence]:
         assert self.next_due_ns is not None
         self._free_ns = self.next_due_ns
-        emitted = self._batch.finish_step(self._step)
+        emitted = self.batch.finish_step(self._step, self._free_ns)
         self._begin(self._free_ns)
         return emitted
 
     def _begin(self, at_ns: int) -> None:
-        if not self._batch.running and self._batch.waiting:
-            at_ns = max(at_ns, self._batch.waiting[0].arrival_ns)
-        self._step = self._batch.plan_step(at_ns)
-        if self._step.work:
-            self.step_ns = self._duration(self._step)
+        batch = self.batch
+        if batch.waiting and not batch.running:
+            at_ns = max(at_ns, batch.waiting[0].arrival_ns)
+        self._step = step = batch.plan_step(at_ns)
+        if step:
+            self.step_ns = self._duration(step)
             self.next_due_ns = at_ns + self.step_ns
         else:
             self.next_due_ns = None
@@ -102,6 +109,7 @@ class FixedEngine:
     """
 
     kv_usage = 0.0
+    fragmentation = 0.0
     preemptions = 0
 
     def __init__(self, ttft_ns: int, itl_ns: int, max_num_seqs: int, max_queue: int | None = None) -> None:
@@ -142,6 +150,7 @@ class FixedEngine:
     def advance(self) -> list[Sequence]:
         due_ns, order, sequence = self._due[0]
         if sequence.emit():
+            sequence.end_ns = due_ns
             heapq.heappop(self._due)
             self._free_place(due_ns)
         else:

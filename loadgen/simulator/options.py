@@ -5,13 +5,16 @@ from pathlib import Path
 
 from loadgen.errors import BadInputError
 from loadgen.simulator.batching import Batch
+from loadgen.simulator.deployment import GIB, find_card, find_model, kv_cache_bytes, kv_tokens
 from loadgen.simulator.engine import Engine, FixedEngine, SteppedEngine
-from loadgen.simulator.kv_cache import BLOCK_TOKENS, BlockPool
-from loadgen.simulator.presets import GIB, GPUS, MODELS, kv_cache_bytes
-from loadgen.simulator.timing import StepTime
+from loadgen.simulator.gateway import Gateway
+from loadgen.simulator.kv_cache import STRATEGIES, BlockPool
+from loadgen.simulator.policies import POLICIES
+from loadgen.simulator.timing import Costs, StepTime, gpu_costs
 from loadgen.units import NS_PER_MS, NS_PER_US
 
 _UNLIMITED_SEQS = 1_000_000  # a fixed timing lets requests meet only when asked to
+_LISTEN_QUEUE = 128  # what a gateway lets wait, unless --max-queue says otherwise
 
 
 class Options(argparse.Namespace):
@@ -22,14 +25,21 @@ class Options(argparse.Namespace):
     model: str
     served_model_name: list[str] | None
     gpu: str
+    batching: str
+    kv: str | None
+    gateway_limit: int | None
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
     max_model_len: int | None
     kv_cache_gib: float | None
     kv_cache_tokens: int | None
     gpu_memory_utilization: float
-    efficiency: float
+    efficiency: float | None
+    compute_efficiency: float | None
+    memory_efficiency: float | None
+    kernel_us: float | None
     host_overhead_us: float
+    host_overhead_per_seq_us: float
     ttft_ms: float | None
     itl_ms: float | None
     eos_probability: float
@@ -55,20 +65,31 @@ def parse_options(arguments: list[str]) -> Options:
         description="An OpenAI-compatible LLM server of known timing: continuous batching, paged KV cache, no GPU.",
     )
     model = parser.add_argument_group("deployment")
-    model.add_argument("--model", default="llama-2-7b", choices=sorted(MODELS))
+    model.add_argument("--model", default="llama-2-7b", metavar="NAME", help="any that `loadgen roofline` knows")
     model.add_argument("--served-model-name", nargs="+", metavar="NAME", help="names in the API (default: the model)")
-    model.add_argument("--gpu", default="l4", choices=sorted(GPUS))
+    model.add_argument("--gpu", default="l4", metavar="NAME", help="the same (l4)")
     model.add_argument("--gpu-memory-utilization", type=_share, default=0.9, metavar="SHARE")
     model.add_argument("--kv-cache-gib", type=_positive, metavar="GIB", help="instead of what is left on the GPU")
     model.add_argument("--kv-cache-tokens", type=_count, metavar="N", help="the same, in tokens")
     model.add_argument("--max-model-len", type=_count, metavar="N", help="prompt and answer together")
     batching = parser.add_argument_group("batching")
-    batching.add_argument("--max-num-seqs", type=_count, metavar="N", help="sequences in a batch (32)")
-    batching.add_argument("--max-num-batched-tokens", type=_count, metavar="N", help="tokens in a step (2048)")
+    batching.add_argument("--batching", default="chunked", choices=POLICIES, help="who computes what, when (chunked)")
+    batching.add_argument("--kv", choices=STRATEGIES, help="blocks of 16 or 64 tokens, or all that a sequence may need")
+    batching.add_argument("--max-num-seqs", type=_count, metavar="N", help="sequences in a batch (32 when chunked)")
+    batching.add_argument("--max-num-batched-tokens", type=_count, metavar="N", help="tokens in a step (2048 likewise)")
     batching.add_argument("--max-queue", type=int, metavar="N", help="answer 429 when N sequences wait (no limit)")
+    batching.add_argument(
+        "--gateway-limit", type=_count, metavar="N", help="the front end lets N requests in at a time"
+    )
     timing = parser.add_argument_group("timing")
-    timing.add_argument("--efficiency", type=_share, default=0.9, metavar="SHARE", help="of the GPU's limits (0.9)")
+    timing.add_argument("--efficiency", type=_share, metavar="SHARE", help="of both of the GPU's limits, instead of:")
+    timing.add_argument("--compute-efficiency", type=_share, metavar="SHARE", help="of FLOP/s (as measured, or 0.9)")
+    timing.add_argument("--memory-efficiency", type=_share, metavar="SHARE", help="of bandwidth (likewise)")
+    timing.add_argument("--kernel-us", type=float, metavar="US", help="latency of every kernel (as measured, or 0)")
     timing.add_argument("--host-overhead-us", type=float, default=300, metavar="US", help="of every step (300)")
+    timing.add_argument(
+        "--host-overhead-per-seq-us", type=float, default=0, metavar="US", help="of each sequence in it (0)"
+    )
     timing.add_argument("--ttft-ms", type=_positive, metavar="MS", help="fixed timing instead of a model on a GPU")
     timing.add_argument("--itl-ms", type=_positive, metavar="MS", help="fixed timing: between tokens")
     timing.add_argument("--eos-probability", type=float, default=0, metavar="P", help="chance of a stop per token (0)")
@@ -84,49 +105,73 @@ def parse_options(arguments: list[str]) -> Options:
 
 def build_engine(options: Options) -> tuple[Engine, int, int]:
     """The engine, its max_num_seqs and its max_model_len. Raises BadInputError."""
-    model = MODELS[options.model]
-    if options.is_fixed:
-        max_num_seqs = options.max_num_seqs or _UNLIMITED_SEQS
-        ttft_ns = round((20 if options.ttft_ms is None else options.ttft_ms) * NS_PER_MS)
-        itl_ns = round((10 if options.itl_ms is None else options.itl_ms) * NS_PER_MS)
-        engine = FixedEngine(ttft_ns, itl_ns, max_num_seqs, options.max_queue)
-        return engine, max_num_seqs, options.max_model_len or model.context
-    max_num_seqs = options.max_num_seqs or 32
-    max_num_batched_tokens = options.max_num_batched_tokens or max(2048, max_num_seqs)
-    if max_num_batched_tokens < max_num_seqs:
+    build = _build_fixed if options.is_fixed else _build_stepped
+    engine, max_num_seqs, max_model_len = build(options)
+    if options.gateway_limit is not None:
+        queue = _LISTEN_QUEUE if options.max_queue is None else options.max_queue
+        engine = Gateway(engine, options.gateway_limit, queue)
+    return engine, max_num_seqs, max_model_len
+
+
+def _build_fixed(options: Options) -> tuple[Engine, int, int]:
+    max_num_seqs = options.max_num_seqs or _UNLIMITED_SEQS
+    ttft_ns = round((20 if options.ttft_ms is None else options.ttft_ms) * NS_PER_MS)
+    itl_ns = round((10 if options.itl_ms is None else options.itl_ms) * NS_PER_MS)
+    engine = FixedEngine(ttft_ns, itl_ns, max_num_seqs, options.max_queue)
+    return engine, max_num_seqs, options.max_model_len or find_model(options.model)[1]
+
+
+def _build_stepped(options: Options) -> tuple[Engine, int, int]:
+    model, context = find_model(options.model)
+    policy = POLICIES[options.batching]
+    max_num_seqs = options.max_num_seqs or policy.max_num_seqs
+    budget = options.max_num_batched_tokens or max(policy.max_num_batched_tokens, max_num_seqs)
+    if budget < max_num_seqs:
         raise BadInputError(
-            f"--max-num-batched-tokens {max_num_batched_tokens} is less than --max-num-seqs {max_num_seqs}.",
+            f"--max-num-batched-tokens {budget} is less than --max-num-seqs {max_num_seqs}.",
             "A step needs room for one token of every running sequence.",
         )
-    pool = BlockPool(_kv_blocks(options))
-    kv_tokens = pool.blocks * BLOCK_TOKENS
-    max_model_len = options.max_model_len or min(model.context, kv_tokens)
-    if max_model_len > kv_tokens:
+    tokens = _kv_tokens(options)
+    max_model_len = options.max_model_len or min(context, tokens)
+    block_tokens = STRATEGIES[options.kv or policy.kv] or max_model_len
+    blocks = tokens // block_tokens
+    if blocks < 1 or max_model_len > blocks * block_tokens:
         raise BadInputError(
-            f"A sequence of {max_model_len} tokens does not fit in a KV cache of {kv_tokens} tokens.",
+            f"A sequence of {max_model_len} tokens does not fit in a KV cache of {tokens} tokens.",
             "Lower --max-model-len, or give more with --gpu-memory-utilization, --kv-cache-gib or another --gpu.",
         )
-    batch = Batch(pool, max_num_seqs, max_num_batched_tokens, options.max_queue)
-    host_overhead_ns = round(options.host_overhead_us * NS_PER_US)
-    step_time = StepTime(model, GPUS[options.gpu], options.efficiency, host_overhead_ns)
+    batch = Batch(BlockPool(blocks, block_tokens), policy, max_num_seqs, budget, options.max_queue)
+    step_time = StepTime(model, find_card(options.gpu), _costs(options))
     return SteppedEngine(batch, step_time), max_num_seqs, max_model_len
 
 
-def _kv_blocks(options: Options) -> int:
-    model = MODELS[options.model]
+def _costs(options: Options) -> Costs:
+    known = gpu_costs(find_card(options.gpu))
+    return Costs(
+        options.compute_efficiency or options.efficiency or known.compute_efficiency,
+        options.memory_efficiency or options.efficiency or known.memory_efficiency,
+        known.kernel_ns if options.kernel_us is None else options.kernel_us * NS_PER_US,
+        options.host_overhead_us * NS_PER_US,
+        options.host_overhead_per_seq_us * NS_PER_US,
+    )
+
+
+def _kv_tokens(options: Options) -> int:
+    """The size of the cache in tokens, in whole blocks of 16."""
+    model, _ = find_model(options.model)
     if options.kv_cache_tokens is not None:
-        blocks = options.kv_cache_tokens // BLOCK_TOKENS
+        tokens = options.kv_cache_tokens
     elif options.kv_cache_gib is not None:
-        blocks = int(options.kv_cache_gib * GIB) // (model.kv_bytes_per_token * BLOCK_TOKENS)
+        tokens = kv_tokens(model, int(options.kv_cache_gib * GIB))
     else:
-        left = kv_cache_bytes(model, GPUS[options.gpu], options.gpu_memory_utilization)
-        blocks = left // (model.kv_bytes_per_token * BLOCK_TOKENS)
-    if blocks < 1:
+        tokens = kv_tokens(model, kv_cache_bytes(model, find_card(options.gpu), options.gpu_memory_utilization))
+    tokens -= tokens % 16
+    if tokens < 1:
         raise BadInputError(
             f"{options.model} leaves no room for a KV cache on {options.gpu}.",
             "Choose a larger --gpu, a smaller --model, or set --kv-cache-gib.",
         )
-    return blocks
+    return tokens
 
 
 def _count(text: str) -> int:

@@ -24,24 +24,40 @@ def ignore(_: int) -> None:
 class Sequence:
     """A prompt of `input_tokens` that will be answered with exactly `output_tokens`.
 
-    `computed` counts the tokens whose keys and values are in the cache, `blocks` the cache blocks that hold them.
-    `sink(due_ns)` is called by the server once per token, with the time the token was due.
+    `asked_tokens` is how long the answer was allowed to become, where that is more: what a careful engine promises.
+    `sink(due_ns)` is called by the server once per token, with the time the token was due. `first_ns` and `end_ns` are
+    the due times of the first and the last token, 0 before they were.
+
+    The rest is the batch's. `computed` counts the tokens of a prompt whose keys and values are in the cache. While a
+    sequence decodes, `emitted` is not kept up: known tokens = `offset` + the batch's round, and the last token comes
+    with round `last_round`.
     """
 
     arrival_ns: int
     input_tokens: int
     output_tokens: int
     sink: Callable[[int], None] = ignore
+    asked_tokens: int = 0
+    first_ns: int = 0
+    end_ns: int = 0
     computed: int = 0
     emitted: int = 0
     blocks: int = 0
+    promised: int = 0
+    offset: int = 0
+    last_round: int = -1
     preemptions: int = 0
     state: State = State.WAITING
 
     @property
     def known(self) -> int:
-        """Tokens that exist already: the prompt and what was answered so far."""
+        """Tokens that exist already: the prompt and what was answered so far. Not to be asked while it decodes."""
         return self.input_tokens + self.emitted
+
+    @property
+    def longest(self) -> int:
+        """Tokens that it may come to, the prompt included."""
+        return self.input_tokens + max(self.output_tokens, self.asked_tokens)
 
     def emit(self) -> bool:
         """Count one more token; True for the last one, which finishes the sequence."""

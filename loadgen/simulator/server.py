@@ -20,7 +20,6 @@ from loadgen.simulator.alarm import new_alarm
 from loadgen.simulator.answer import Answer, Outlet, Tally
 from loadgen.simulator.counters import metrics_text
 from loadgen.simulator.engine import Engine
-from loadgen.simulator.presets import MODELS
 from loadgen.simulator.protocol import Refusal, read_ask, read_body, read_token_ids
 from loadgen.simulator.sequence import State
 from loadgen.units import NS_PER_MS
@@ -63,7 +62,7 @@ class Simulator:
         seed: int = 0,
         eos_probability: float = 0.0,
         api_key: str | None = None,
-        vocabulary: int = MODELS["llama-2-7b"].vocabulary,
+        vocabulary: int = 32000,
         log: TextIO | None = None,
     ) -> None:
         self._engine = engine

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from loadgen.simulator import virtual
 from loadgen.simulator.__main__ import new_event_loop
 from loadgen.simulator.engine import Engine, FixedEngine
 from loadgen.simulator.sequence import Sequence
@@ -24,21 +25,15 @@ def drive() -> Callable[..., Dues]:
     """Run an engine to its end on virtual time; every sequence's token times. Sequences come in order of arrival."""
 
     def run(engine: Engine, sequences: Iterable[Sequence]) -> Dues:
-        dues: Dues = {}
-        for sequence in sequences:
-            while engine.next_due_ns is not None and engine.next_due_ns < sequence.arrival_ns:
-                step(engine, dues)
-            dues[sequence] = []
-            engine.submit([sequence])
-        while engine.next_due_ns is not None:
-            step(engine, dues)
-        return dues
+        sequences = list(sequences)
+        dues: Dues = {sequence: [] for sequence in sequences}
 
-    def step(engine: Engine, dues: Dues) -> None:
-        due_ns = engine.next_due_ns
-        assert due_ns is not None
-        for sequence in engine.advance():
-            dues[sequence].append(due_ns)
+        def watch(due_ns: int, emitted: list[Sequence]) -> None:
+            for sequence in emitted:
+                dues[sequence].append(due_ns)
+
+        virtual.drive(engine, sequences, watch)
+        return dues
 
     return run
 

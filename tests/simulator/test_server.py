@@ -13,6 +13,7 @@ from loadgen.simulator.__main__ import new_event_loop
 from loadgen.simulator.batching import Batch
 from loadgen.simulator.engine import FixedEngine, SteppedEngine
 from loadgen.simulator.kv_cache import BlockPool
+from loadgen.simulator.policies import POLICIES
 from loadgen.simulator.server import Simulator
 from loadgen.simulator.text import answer_text
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -202,7 +203,7 @@ def test_metrics_count_what_was_served(with_rim: WithRim) -> None:
 
 
 def stepped() -> SteppedEngine:
-    return SteppedEngine(Batch(BlockPool(100), 2, 64), lambda _: 5 * NS_PER_MS)
+    return SteppedEngine(Batch(BlockPool(100), POLICIES["chunked"], 2, 64), lambda _: 5 * NS_PER_MS)
 
 
 @pytest.mark.parametrize("engine", [lambda: FixedEngine(NS_PER_MS, 5 * NS_PER_MS, 2), stepped])
