@@ -11,6 +11,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from loadgen.plan import Int64s
+from loadgen.records.writer import disk_error
 
 _LOWEST_US, _HIGHEST_US, _DIGITS = 1, 3_600_000_000, 3
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
@@ -20,7 +21,11 @@ class HistogramLog:
     """Gathers latencies in ns and writes an interval of each metric when told to."""
 
     def __init__(self, path: Path, started_s: float) -> None:
-        self._sink = path.open("w")
+        self._path = path
+        try:
+            self._sink = path.open("w")
+        except OSError as error:
+            raise disk_error(path, error) from None
         self._sink.write("#[Histogram log format version 1.2]\n")
         self._sink.write(f"#[StartTime: {started_s:.3f} (seconds since epoch)]\n")
         self._sink.write(f"#[BaseTime: {started_s:.3f} (seconds since epoch)]\n{_LEGEND}\n")
@@ -31,7 +36,8 @@ class HistogramLog:
             self._pending.setdefault(metric, []).append(values_ns)
 
     def write_interval(self, start_s: float, end_s: float) -> None:
-        """One line per metric that had values; times are seconds since the start of the run."""
+        """One line per metric that had values; times are seconds since the start of the run. Raises RunFolderError."""
+        lines = []
         for metric, chunks in self._pending.items():
             histogram = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
             micros = np.clip(np.concatenate(chunks) // 1000, _LOWEST_US, _HIGHEST_US)
@@ -42,9 +48,17 @@ class HistogramLog:
                 histogram.record_value(value, count)
             top_ms = histogram.get_max_value() / 1000
             payload = histogram.encode().decode("ascii")
-            self._sink.write(f"Tag={metric},{start_s:.3f},{end_s - start_s:.3f},{top_ms:.3f},{payload}\n")
+            lines.append(f"Tag={metric},{start_s:.3f},{end_s - start_s:.3f},{top_ms:.3f},{payload}\n")
         self._pending.clear()
-        self._sink.flush()
+        try:
+            self._sink.writelines(lines)
+            self._sink.flush()
+        except OSError as error:
+            raise disk_error(self._path, error) from None
 
     def close(self) -> None:
-        self._sink.close()
+        """Raises RunFolderError when the rest cannot be written."""
+        try:
+            self._sink.close()
+        except OSError as error:
+            raise disk_error(self._path, error) from None

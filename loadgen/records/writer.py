@@ -23,7 +23,7 @@ class ColumnWriter:
             self._writer = pa.ipc.new_stream(self._sink, schema)
             self._sink.flush()
         except OSError as error:
-            raise _disk_error(path, error) from None
+            raise disk_error(path, error) from None
         self._path = path
 
     def append(self, row: tuple[Any, ...]) -> None:
@@ -40,22 +40,22 @@ class ColumnWriter:
             self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
             self._sink.flush()
         except OSError as error:
-            raise _disk_error(self._path, error) from None
+            raise disk_error(self._path, error) from None
         for column in self._columns:
             column.clear()
 
     def close(self) -> None:
         """Write the rest and the end mark."""
         try:
-            self.flush()
-            self._writer.close()
+            with self._sink:  # closing writes what a failed flush has left behind, and fails like it
+                self.flush()
+                self._writer.close()
         except OSError as error:
-            raise _disk_error(self._path, error) from None
-        finally:
-            self._sink.close()
+            raise disk_error(self._path, error) from None
 
 
-def _disk_error(path: Path, error: OSError) -> RunFolderError:
+def disk_error(path: Path, error: OSError) -> RunFolderError:
+    """The sentence for a file of the run folder that cannot be written."""
     return RunFolderError(
         f"Cannot write {path}: {error.strerror or error}.",
         "What was written before is safe; free some space or choose another place with --out.",
