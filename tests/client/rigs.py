@@ -101,11 +101,11 @@ TRANSPORTS: dict[str, Callable[..., Transport]] = {"socket": SocketTransport, "a
 Test = Callable[[Rig], Awaitable[None]]
 
 
-def run_rig(url: str, test: Test, *, transport: str = "socket", **wiring: Any) -> Rig:
+def run_rig(url: str, test: Test, *, transport: str = "socket", path: str = "/v1/x", **wiring: Any) -> Rig:
     """Run a coroutine function with a Rig that talks to `url`, under uvloop; everything is closed afterwards."""
 
     async def main() -> Rig:
-        wired = Wiring(urlsplit(url + "/v1/x"), address(url), {"Content-Type": "application/json"}, **wiring)
+        wired = Wiring(urlsplit(url + path), address(url), {"Content-Type": "application/json"}, **wiring)
         rig: Rig
         made = TRANSPORTS[transport](wired, lambda flight: rig.land(flight))
         rig = Rig(made)
