@@ -56,7 +56,8 @@ class LocalWorker:
         Raises EngineError when the process dies, and whatever building a body raised.
         """
         reader = FrameReader(FromWorker)
-        self._channel.sendall(frame(job))
+        with contextlib.suppress(OSError):  # a dead process is found out where its answer is missing
+            self._channel.sendall(frame(job))
         feeder = _Feeder(self._channel, bodies)
         feeder.start()
         try:
@@ -67,7 +68,10 @@ class LocalWorker:
                     raise feeder.failure
                 if not select.select([self._channel], [], [], POLL_S)[0]:
                     continue
-                data = self._channel.recv(1 << 20)
+                try:
+                    data = self._channel.recv(1 << 20)
+                except ConnectionResetError:  # it was killed with bodies unread
+                    data = b""
                 if not data:
                     raise EngineError(f"The load process died: {self._last_words()}.", "Please report this as a bug.")
                 for message in reader.feed(data):
