@@ -1,5 +1,6 @@
 """The load process from its parent's side: whole runs against the simulator, and every way in which one may end."""
 
+import asyncio
 import json
 import os
 import select
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from scripted import Server, Visit
 
 from loadgen.engines.launch import launch_simulator
 from loadgen.errors import EngineError
@@ -196,6 +199,37 @@ def test_what_building_a_body_raises_comes_out(simulator: str) -> None:
         Heard().run(worker, job(simulator, [0] * 100), broken())
 
 
+def test_a_long_answer_travels_in_parts(worker: LocalWorker) -> None:
+    """Memory follows the streams: what has come of an answer does not wait for its end. This one ends after that."""
+    parted = threading.Event()
+    events: list[bytes] = []
+
+    def during(heard: Heard) -> None:
+        if heard.of(Part):
+            parted.set()
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while len(events) < 10_000 or not parted.is_set():
+            events.append(b"data: %d\n\n" % len(events))
+            await visit.write(b"%x\r\n%s\r\n" % (len(events[-1]), events[-1]))
+            await asyncio.sleep(0)
+        await visit.write(b"0\r\n\r\n")
+
+    with Server(script) as server:
+        heard = Heard(during=during).run(worker, job(server.url, [0]), bodies(1))
+    assert heard.done[0].outcome is Outcome.OK
+    assert heard.body(0) == b"".join(events)
+    parts = heard.of(Part)
+    assert len(parts) > 1
+    stamps = [stamp for part in parts for stamp in np.frombuffer(part.stamps_ns, np.int64).tolist()]
+    assert stamps == sorted(stamps)
+    for part in parts:
+        assert np.frombuffer(part.ends, np.int32)[-1] == len(part.body)
+        assert len(part.ends) // 4 == len(part.stamps_ns) // 8 == len(part.delays_ns) // 8
+
+
 def test_a_killed_worker_is_one_sentence(simulator: str) -> None:
     with LocalWorker() as worker:
 
@@ -219,7 +253,7 @@ def test_a_worker_that_is_dead_already_is_one_sentence(simulator: str) -> None:
 
 _PARENT = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[2:]
 from test_local import Heard, bodies, job, MS
 from loadgen.workers.local import LocalWorker
 with LocalWorker() as worker:
@@ -227,12 +261,13 @@ with LocalWorker() as worker:
     def during(heard):
         if heard.done and not told:
             told.append(print(worker._process.pid, flush=True))
-    Heard(during=during).run(worker, job(sys.argv[2], [at * 5 * MS for at in range(4000)]), bodies(4000))
+    Heard(during=during).run(worker, job(sys.argv[1], [at * 5 * MS for at in range(4000)]), bodies(4000))
 """
 
 
 def test_a_killed_parent_leaves_no_worker(simulator: str) -> None:
-    command = [sys.executable, "-c", _PARENT, str(Path(__file__).parent), simulator]
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", _PARENT, simulator, str(here), str(here.parent / "wire")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         line = parent.stdout.readline()
