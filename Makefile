@@ -25,7 +25,7 @@ check: $(READY)  ## format, lint, types, architecture and documents
 	@$(BIN)/python -m pytest tests/test_tidy.py tests/test_docs.py
 
 bench: $(READY)  ## our own cost and accuracy against a server of known timing
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python benchmarks/accuracy.py
 
 format: $(READY)  ## put the code in order
 	@$(BIN)/ruff format --quiet .
