@@ -115,7 +115,11 @@ class Server:
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._over.wait()
+        for _ in range(5):  # who was just let in gets a visit; asyncio loses its socket otherwise
+            await asyncio.sleep(0)
         server.close()
+        for visit in self.visits:
+            visit.writer.transport.abort()
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         visit = Visit(next(self._numbers), reader, writer, self)
