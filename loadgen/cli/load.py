@@ -1,6 +1,7 @@
 """`loadgen sweep` and `loadgen run`: choose a view, run, show the last screen, set the exit code."""
 
 import contextlib
+import gc
 import json
 import sys
 import time
@@ -73,6 +74,8 @@ def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any
     from loadgen.run import DURATION_NS_DEFAULT, run_once
     from loadgen.sweep import sweep as run_sweep
 
+    gc.freeze()  # what is imported by now stays; the decoding beside the load should not be stopped to look at it
+    gc.set_threshold(50_000, 20, 100)
     with setting_up(settings, folder, say) as setup, view:
         if command == SWEEP:
             return run_sweep(setup, folder, observer=view, point_done=view.point_done)

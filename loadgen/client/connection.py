@@ -210,4 +210,10 @@ class Connection:
         self.closed = True
         self.flight = None
         self._outgoing = None
+        self.on_readable = _nothing  # the closure and the parser refer to this connection: no work for the collector
+        del self._parser
         self.sock.close()
+
+
+def _nothing() -> None:
+    """What a closed connection has to read."""

@@ -23,8 +23,8 @@ from loadgen.exchange import Outcome
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
 _READ_OR_END = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
-_BEAT_NS = 400_000  # what a read may come late, at most and only at high rates; the stamps do not move
-_BEAT_ABOVE_PER_S = 4_000  # two events a beat: below, waking for each costs less than it is worth
+_BEAT_NS = 1_000_000  # what a read may come late, at most and only at high rates; the stamps do not move
+_BEAT_ABOVE_PER_S = 4_000  # four events a beat: below, waking for each costs less than it is worth
 _OUR_LIMITS = {
     errno.EMFILE: "no file descriptor left in this process (raise it with: ulimit -n 65536)",
     errno.ENFILE: "no file descriptor left on this machine",
