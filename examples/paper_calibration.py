@@ -185,8 +185,8 @@ def main() -> None:
         hosts.append(fit)
         errors = ", ".join(f"{shape}: {error:+.0%}" for shape, error in fit["errors"].items())
         sys.stdout.write(
-            f"{engine} on {gpu_name} ({policy}): host {fit['host_us']:.0f} µs a step + {fit['host_sequence_us']:.1f} µs "
-            f"a sequence; rms {fit['error_rms']:.1%}; {errors}\n"
+            f"{engine} on {gpu_name} ({policy}): host {fit['host_us']:.0f} µs a step + "
+            f"{fit['host_sequence_us']:.1f} µs a sequence; rms {fit['error_rms']:.1%}; {errors}\n"
         )
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     document = {"command": "python examples/paper_calibration.py", "kernels": kernels, "hosts": hosts}

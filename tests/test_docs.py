@@ -24,8 +24,9 @@ LOADS = {SWEEP: "one run per request rate", RUN: "one run"}
 def cli_page() -> str:
     """docs/cli.md, made from the tables and the parsers."""
     parts = [
-        "# Commands\n\nWritten by `make docs`. Flags are stronger than a TOML file given with `--config`, whose keys"
-        " are the flags' names with underscores.\n"
+        "# Commands\n",
+        "Written by `make docs`. Flags are stronger than a TOML file given with `--config`, whose keys are the flags'",
+        "names with underscores.\n",
     ]
     parts.append(f"```\n{help_text()}\n```\n")
     for command, about in LOADS.items():

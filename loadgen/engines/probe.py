@@ -24,6 +24,7 @@ _PROBE_PROMPT = 8  # input tokens of a probe
 # Vocabularies to try, largest first: servers refuse ids that their model does not have. 30,000 leaves out the special
 # tokens at the top of the common ones (32,000 and more); 2,000 is there for toy models.
 _VOCABULARIES = (30_000, 8_000, 2_000)
+_LIST_TIMEOUT_S = 15.0  # a list of models is ready or it is not; a first answer may take longer
 _CALIBRATION_WORDS = (8, 32, 96)
 
 
@@ -83,7 +84,7 @@ def probe(
 
 def _models(asker: Asker) -> list[dict[str, Any]] | None:
     """What /v1/models lists; None when the server has no such list."""
-    status, body = asker.ask("/v1/models")
+    status, body = asker.ask("/v1/models", timeout_s=_LIST_TIMEOUT_S)
     if status in (401, 403):
         raise TargetError(
             f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."
