@@ -32,6 +32,7 @@ class Row:
     requests: int
     tokens: int
     itl_ms: float = 10.0
+    warmup: str = "none"
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def command(row: Row, base_url: str, out: Path) -> list[str]:
     load = ["--request-rate", str(row.rate)] if row.rate else ["--max-concurrency", str(row.requests)]
     words = [str(LOADGEN), "run", "--base-url", base_url, *load, "--num-prompts", str(row.requests)]
     words += ["--dataset", "random", "--input-len", "64", "--output-len", str(row.tokens), "--endpoint", "chat"]
-    return [*words, "--seed", "1", "--warmup", "none", "--quiet", "--out", str(out)]
+    return [*words, "--seed", "1", "--warmup", row.warmup, "--quiet", "--out", str(out)]
 
 
 def run_loadgen(row: Row, server: KnownServer) -> Taken:
