@@ -65,9 +65,12 @@ def backlog(flow: Flow, end_ns: float) -> Backlog | None:
         return None
     waiting = InFlight(starts_ns, flow.in_flight.ends_ns)
     final = waiting.mean(0.9 * end_ns, end_ns)
+    early_ns = _early_latency_ns(flow, due, arrivals)
+    # Answers longer than a quarter of the run fill the server for as long as they last: look until then.
+    filled_ns = max(end_ns / 4, min(1.1 * early_ns, end_ns / 2))
     explained = min(
-        arrivals / end_ns * _early_latency_ns(flow, due, arrivals),  # Little's law
-        float(waiting.level(np.linspace(0, end_ns / 4, 50)).max()),  # under a heavy overload even early ones are slow
+        arrivals / end_ns * early_ns,  # Little's law
+        float(waiting.level(np.linspace(0, filled_ns, 50)).max()),  # under a heavy overload even early ones are slow
     )
     limit = max(
         min(GROWTH_SHARE * arrivals, GROWTH_ROOT * arrivals**0.5),

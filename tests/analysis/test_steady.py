@@ -153,3 +153,20 @@ def test_nothing_is_said_about_a_handful_or_a_closed_loop() -> None:
         queue_run(one_after_the_other - 1, one_after_the_other).columns, plan(np.zeros(100), in_flight_max=1)
     )
     assert backlog(flow_of(closed), 100e9) is None
+
+
+def grows_with_long_answers(slots: int, seed: int) -> bool:
+    """125 req/s for 40 s, every answer 16 s long: 2,000 at once when there is room for all."""
+    rng = np.random.default_rng(seed)
+    due_s = poisson_s(rng, 125.0, (1, 5000))
+    done_s = queue(due_s, np.full(due_s.shape, 16.0), slots)
+    flow = flow_of(queue_run(due_s[0], done_s[0], tokens=2, request_rate=125.0))
+    found = backlog(flow, float(due_s.max()) * 1e9)
+    assert found is not None
+    return found.grows
+
+
+def test_answers_longer_than_a_quarter_of_the_run_are_no_backlog() -> None:
+    """All of them fill the server for 16 of 40 s, which is not falling behind; with four fifths of the room it is."""
+    assert sum(grows_with_long_answers(10_000, seed) for seed in range(20)) <= 3
+    assert sum(grows_with_long_answers(1_400, seed) for seed in range(20)) >= 19
