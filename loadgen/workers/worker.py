@@ -268,8 +268,9 @@ async def serve(channel: socket.socket, control: socket.socket) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry of the process. Ctrl-C is the parent's to handle: it decides between draining and leaving."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Entry of the process. Ctrl-C and SIGTERM are the parent's to handle: it decides between draining and leaving."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -140,7 +140,6 @@ def test_interrupted_twice_it_leaves(held: HeldServer, start: Callable[..., Star
     assert outcomes.count("censored") >= 5
 
 
-@pytest.mark.xfail(strict=True, reason="the load process does not ignore SIGTERM, which is its parent's to handle")
 def test_asked_to_end_it_drains_and_reports(held: HeldServer, start: Callable[..., Started], elsewhere: Path) -> None:
     """SIGTERM to the whole group, as `timeout`, systemd and containers send it."""
     started = start("run", "--base-url", held.url, "--request-rate", "100", "--duration", "1h", *QUICK, "--out", "one")
