@@ -1,8 +1,8 @@
 """How surely a probe is within an SLO: each clause as one number that is 0 at the limit, with its standard error.
 
 A percentile clause asks for a share of requests: its number is the log odds of exceeding the limit, less the log odds
-allowed. A clause on the mean: log(mean / limit). Below 0 is within. Failures exceed every limit. On this scale a queue's
-latencies move almost in a straight line with the load, so that a crossing can be read off between two probes.
+allowed. A clause on the mean: log(mean / limit). Below 0 is within. Failures exceed every limit. On this scale the
+latencies of a queue move almost in a straight line with the load, so that a crossing lies between two probes.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from loadgen.analysis.sample import Floats
 
 
 def isotonic(values: Floats, weights: Floats) -> Floats:
-    """The non-decreasing float64[n] with the least Σ weight·(fit − value)² (pool adjacent violators; Ayer et al. 1955)."""
+    """The non-decreasing float64[n] of least Σ weight·(fit − value)²: pool adjacent violators (Ayer et al. 1955)."""
     blocks: list[list[float]] = []  # mean, weight, how many
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
         blocks.append([value, weight, 1])

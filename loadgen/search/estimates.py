@@ -15,7 +15,6 @@ import numpy as np
 from loadgen.analysis.isotonic import crossing, isotonic
 from loadgen.analysis.sample import Floats
 from loadgen.analysis.sequential import LOOK_ERROR, Interval, pooled
-from loadgen.analysis.slo import Slo
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.units import NS_PER_S
 
@@ -85,7 +84,7 @@ def peak_tokens(made: Pairs) -> Rate | None:
     return Rate(whole.value, whole.low, whole.high, f"{len(alike)} probes at the peak")
 
 
-def goodput(made: Pairs, slo: Slo, found: Rate) -> Rate | None:
+def goodput(made: Pairs, found: Rate) -> Rate | None:
     """The lowest crossing of any clause; its interval by drawing every probe's excess again from its own error.
 
     Beyond the capacity every SLO is missed in the end, so the capacity bounds it.

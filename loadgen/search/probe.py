@@ -12,7 +12,7 @@ import numpy as np
 
 from loadgen.analysis.attainment import Attainment, attainments
 from loadgen.analysis.observed import Observed, arrived, progressed
-from loadgen.analysis.sample import Floats
+from loadgen.analysis.sample import Bools, Floats
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, stability
 from loadgen.analysis.slo import Slo
 from loadgen.units import NS_PER_S
@@ -190,7 +190,7 @@ def _failures(seen: Observed, edges_ns: Floats) -> Floats:
     return np.histogram(seen.last_ns[seen.failed], edges_ns)[0].astype(np.float64)
 
 
-def _latency(seen: Observed, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interval | None:
+def _latency(seen: Observed, rows: Bools) -> Interval | None:
     """Mean latency in s; what still runs counts with its age, so under overload it is the least it can be."""
     ages_s = seen.age_ns[rows] / NS_PER_S
     if len(ages_s) < FINE:
@@ -205,7 +205,7 @@ def _in_flight(seen: Observed, start_ns: float, end_ns: float) -> float:
     return float(spent.sum()) / (end_ns - start_ns)
 
 
-def _littles(seen: Observed, inside: np.ndarray[tuple[int], np.dtype[np.bool_]], in_flight: float, rate: Interval) -> float | None:
+def _littles(seen: Observed, inside: Bools, in_flight: float, rate: Interval) -> float | None:
     """Little's law over the requests that ended in the window; `rate` is that of all."""
     ended = seen.done & inside
     if not ended.any() or rate.value <= 0:

@@ -13,7 +13,6 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from loadgen.analysis.sequential import Interval
 from loadgen.analysis.slo import Slo
 from loadgen.search.estimates import Rate, capacity, goodput, knee, peak_tokens
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
@@ -115,7 +114,7 @@ def search(limits: Limits, slo: Slo | None = None) -> Probing:
     if found is not None:
         yield from _inside(state)
         if slo is not None:
-            yield from _within_slo(state, slo)
+            yield from _within_slo(state)
         yield from _sharpen(state)
         yield from _sustain(state)
     return _answer(state, "" if overloaded else "not overloaded")
@@ -209,7 +208,7 @@ def _bracket(made: Pairs) -> tuple[float, float]:
     return max((level for level, verdict in opened if verdict == "stable" and level < high), default=0.0), high
 
 
-def _within_slo(state: _State, slo: Slo) -> Generator[Probe, Judged, None]:
+def _within_slo(state: _State) -> Generator[Probe, Judged, None]:
     """Bisect the request rate for the highest that is within the SLO."""
     for _ in range(12):
         found = capacity(state.made)
@@ -225,7 +224,7 @@ def _within_slo(state: _State, slo: Slo) -> Generator[Probe, Judged, None]:
             return
         if not met and missed < found.value / 30:
             return
-        current = goodput(state.made, slo, found)
+        current = goodput(state.made, found)
         rate = math.sqrt(met * missed) if met else missed / 2
         if current is not None and current.value and met < current.value < missed:
             rate = min(max(current.value, met * 1.02), missed / 1.02) if met else current.value
@@ -249,7 +248,7 @@ def _sustain(state: _State) -> Generator[Probe, Judged, None]:
         found = capacity(state.made)
         if found is None or not state.can_afford():
             return
-        rate = min(found.low, found.value * (1 - state.limits.precision))
+        rate = min(found.value if found.low is None else found.low, found.value * (1 - state.limits.precision))
         judged = yield from state.open(rate, Purpose.SUSTAIN, longer=2.0)
         if judged.verdict != "unstable":
             return
@@ -265,7 +264,7 @@ def _answer(state: _State, problem: str) -> Answer:
     if found is not None and found.high is not None:
         answer.knee = knee(state.made, found)
         if state.slo is not None:
-            answer.goodput = goodput(state.made, state.slo, found)
+            answer.goodput = goodput(state.made, found)
     held = [p.level for p, j in opened if j.verdict == "stable"]
     answer.sustained = max(held, default=None)
     return answer

@@ -16,6 +16,7 @@ from loadgen.search.probe import Judged, Kind, Probe, Workload, is_enough, judge
 from loadgen.search.search import Answer, Limits, search
 
 S = 1e9
+ONE_TOKEN = Workload(1.0, 1.0)
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Queue:
     service: Callable[[np.random.Generator, int], np.ndarray]
     servers: int = 1
     burstiness: float = 1.0
-    workload: Workload = Workload(1.0, 1.0)
+    workload: Workload = ONE_TOKEN
     requests: int = 0
 
     def run(self, probe: Probe, seed: int, look: Callable[[Observed], bool]) -> None:
