@@ -90,8 +90,8 @@ class Ended(msgspec.Struct, tag="ended", array_like=True, gc=False):
 class Job(msgspec.Struct, tag="job", array_like=True):
     """To the load process: run this plan against this address. Bodies follow, in the order of the plan.
 
-    `due_ns` is int64[n] as bytes; with `in_flight_max`, `stop_ns` and `drain_ns` it is all of the Plan that the load
-    process needs.
+    `due_ns` is int64[n] as bytes; with `in_flight_max`, `barriers`, `stop_ns` and `drain_ns` it is all of the Plan that
+    the load process needs.
     """
 
     due_ns: bytes
@@ -106,6 +106,7 @@ class Job(msgspec.Struct, tag="job", array_like=True):
     verify_tls: bool
     timeout_ns: int
     worker: int = 0
+    barriers: list[int] = []
 
 
 class Body(msgspec.Struct, tag="body", array_like=True, gc=False):

@@ -30,6 +30,7 @@ from loadgen.rng import generator
 from loadgen.schedule.draw import draw_plan
 from loadgen.units import NS_PER_S, parse_duration_ns
 from loadgen.workload.lengths import Lengths
+from loadgen.workload.prompts import PromptSource
 
 DURATION_NS_DEFAULT = 30 * NS_PER_S
 _VIEW_PERIOD_NS = NS_PER_S // 4
@@ -54,7 +55,6 @@ def run_once(
     after this run, for the time shown as remaining.
     """
     settings = setup.settings
-    started = time.time()
     drawn: list[Lengths] = []
 
     def lengths(n: int) -> tuple[Int64s, Int64s, Int64s, tuple[str, ...]]:
@@ -74,15 +74,44 @@ def run_once(
         seed=seed,
         drain_ns=settings.drain_ns,
     )
+    prompt_seed = int(generator(setup.prompt_seed, f"prompts.{dataset}.{rate}.{point[0]}").integers(1 << 31))
+    prompts = setup.prompts(prompt_seed, drawn[0])
+    return drive(
+        setup,
+        folder,
+        plan,
+        prompts,
+        rate=rate,
+        dataset=dataset,
+        duration_ns=duration_ns,
+        point=point,
+        later_ns=later_ns,
+        observer=observer,
+    )
+
+
+def drive(
+    setup: SetUp,
+    folder: Path,
+    plan: Plan,
+    prompts: PromptSource,
+    *,
+    rate: str | float | None,
+    dataset: str,
+    duration_ns: int,
+    point: tuple[int, int] = (1, 1),
+    later_ns: int = 0,
+    observer: Observer = ignore,
+) -> dict[str, Any]:
+    """Save a plan, send it, record and judge it; the arguments as of `run_once`, whose second half this is."""
+    settings = setup.settings
+    started = time.time()
+    stream = settings.stream
     _check_context(plan, setup.protocol, dataset)
     run_folder.create(folder)
     plan.save(folder / run_folder.PLAN)
     manifest = _manifest(setup, plan, rate, dataset, started)
     run_folder.write_json(folder / run_folder.MANIFEST, manifest)
-
-    prompt_seed = int(generator(setup.prompt_seed, f"prompts.{dataset}.{rate}.{point[0]}").integers(1 << 31))
-    prompts = setup.prompts(prompt_seed, drawn[0])
-    stream = settings.stream
 
     def bodies() -> Iterator[Body]:
         inputs, outputs = plan.input_tokens.tolist(), plan.output_tokens.tolist()
@@ -104,6 +133,7 @@ def run_once(
         headers=setup.asker.headers,
         verify_tls=setup.asker.verify_tls,
         timeout_ns=settings.timeout_ns,
+        barriers=list(plan.barriers),
     )
     ended_ns = 0
     try:

@@ -5,7 +5,7 @@ Sans-IO but for the clock and the transport it is given, so that tests drive it 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from loadgen.client.flight import Flight
 from loadgen.client.transport import Transport
@@ -33,10 +33,12 @@ class Issuer:
         landed: Callable[[Flight], None],
         in_flight_max: int = 0,
         stop_ns: int = 0,
+        barriers: Iterable[int] = (),
     ) -> None:
         self._due = due_ns
         self._cap = in_flight_max or (1 << 62)
         self._stop_ns = stop_ns
+        self._barriers = frozenset(barriers)  # of the plan: these wait until nothing is in flight
         self._start_ns = start_ns
         self._timeout_ns = timeout_ns
         self._clock = clock
@@ -87,6 +89,8 @@ class Issuer:
             if stop_ns and now_ns - self._start_ns >= stop_ns:
                 self.stop()
                 return
+            if self.issued in self._barriers and self._in_flight:
+                return  # the last to land wakes us
             if now_ns < self._start_ns + due_ns:
                 self._wake_at(self._start_ns + due_ns)
                 return
@@ -109,7 +113,7 @@ class Issuer:
         flight.done_ns = self._clock.now_ns()
         self.completed += 1
         self._report(flight)
-        if len(self._in_flight) == self._cap - 1:
+        if len(self._in_flight) == self._cap - 1 or (self._barriers and not self._in_flight):
             self._wake_at(0)
 
     def expire(self) -> None:

@@ -160,6 +160,7 @@ class Run:
             self._landed,
             job.in_flight_max,
             job.stop_ns,
+            job.barriers,
         )
         self._issuer.transport = self._transport
         worker.send(frame(Started(self._start_ns)))
