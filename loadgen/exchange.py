@@ -80,6 +80,18 @@ class Tick(msgspec.Struct, tag="tick", array_like=True, gc=False):
     readings: dict[str, float]
 
 
+class Looked(msgspec.Struct, tag="looked", array_like=True, gc=False):
+    """The answer to a Look: with the messages before it, all that is known of the run up to `time_ns`.
+
+    running     int64[k] as bytes: the requests in flight, in the order of their issue
+    issued_ns   int64[k] as bytes
+    """
+
+    time_ns: int
+    running: bytes
+    issued_ns: bytes
+
+
 class Ended(msgspec.Struct, tag="ended", array_like=True, gc=False):
     """Nothing more will come of this run. `failure` is set when the load process had to give up."""
 
@@ -122,7 +134,11 @@ class Stop(msgspec.Struct, tag="stop", array_like=True):
     now: bool = False
 
 
-FromWorker = Started | Part | Done | Tick | Ended
+class Look(msgspec.Struct, tag="look", array_like=True):
+    """To the load process: hand over what has come of the running answers, and say which those are."""
+
+
+FromWorker = Started | Part | Done | Tick | Looked | Ended
 
 _LENGTH = struct.Struct("<I")
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from loadgen.errors import EngineError
-from loadgen.exchange import Body, Ended, FrameReader, FromWorker, Job, Stop, frame
+from loadgen.exchange import Body, Ended, FrameReader, FromWorker, Job, Look, Stop, frame
 
 _BATCH_BYTES = 1 << 16
 POLL_S = 0.05
@@ -50,7 +50,7 @@ class LocalWorker:
     ) -> Ended:
         """Run one job to its end.
 
-        take      called with every Part, Done and Tick, in order
+        take      called with every Part, Done, Tick and Looked, in order
         between   called at least every 50 ms: the live view's and the scraper's turn
 
         Raises EngineError when the process dies, and whatever building a body raised.
@@ -86,6 +86,11 @@ class LocalWorker:
         """Send no more requests; `now` also ends what is running."""
         with contextlib.suppress(OSError):
             self._control.sendall(frame(Stop(now)))
+
+    def look(self) -> None:
+        """Ask for what has come of the running answers; a Looked says that it is all there."""
+        with contextlib.suppress(OSError):
+            self._control.sendall(frame(Look()))
 
     def _last_words(self) -> str:
         code = self._process.wait(timeout=5)

@@ -25,11 +25,12 @@ from loadgen.client.pacer import Pacer
 from loadgen.client.socket_transport import SocketTransport
 from loadgen.client.transport import Landed, Transport, Wiring
 from loadgen.clock import MonotonicClock, realtime_offset_ns
-from loadgen.exchange import Body, Ended, FrameReader, Job, Started, Stop, Tick, frame
+from loadgen.exchange import Body, Ended, FrameReader, Job, Look, Looked, Started, Stop, Tick, frame
 
 TICK_NS = 100_000_000
 HEAD_START_NS = 50_000_000  # between the job's arrival and its time zero, so that the first bodies are there
 BODIES_AHEAD = 512  # prepared requests that wait here; the rest waits in the parent, behind the socket's own buffer
+PARTS_AT_ONCE = 32  # taken in one go when the parent looks: half a millisecond
 OUTBOX_BYTES_MAX = 64 << 20  # beyond this the recorder is far behind: block, be late, and let the lag say so
 
 
@@ -54,7 +55,7 @@ class Worker:
         self._outbox_bytes = 0
         self._run: Run | None = None
         self._listening = False
-        self._control_reader = FrameReader(Stop)
+        self._control_reader = FrameReader(Stop | Look)
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.listen(True)
         self._loop.add_reader(control.fileno(), self._receive_control)
@@ -96,6 +97,8 @@ class Worker:
         for message in self._control_reader.feed(data):
             if self._run is not None and isinstance(message, Stop):
                 self._run.stop(message.now)
+            elif self._run is not None:
+                self._loop.create_task(self._run.tell())
 
     def _hang_up(self) -> None:
         if not self.closed.done():
@@ -142,6 +145,7 @@ class Run:
         self._due = np.frombuffer(job.due_ns, np.int64)
         self._stop_ns, self._drain_ns = job.stop_ns, job.drain_ns
         self._clock_step_ns = self._gc_started_ns = self._gc_pause_ns_max = 0
+        self._over = False
         self._pacer = Pacer(self._issue)
         family, host, port = job.address
         url, late = urlsplit(job.url), not job.in_flight_max
@@ -177,6 +181,22 @@ class Run:
         self._issuer.stop()
         if now:
             self._issuer.cancel_all()
+
+    async def tell(self) -> None:
+        """What has come of the running answers up to now, a few at a time: what falls due meanwhile must not wait."""
+        now_ns = time.monotonic_ns()
+        running = self._issuer.running()
+        for place, flight in enumerate(running, 1):
+            if flight.done_ns < 0 and flight.reads:  # else it has landed since, and its tape is another's
+                self._worker.send(frame(flight.take_part(self._start_ns, self._offset_ns)))
+            if place % PARTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if self._over:
+            return  # after Ended nothing of this run may come: it would be taken for the next one's
+        indices = np.array([flight.index for flight in running], np.int64)
+        issued_ns = np.array([flight.issued_ns for flight in running], np.int64) - self._start_ns
+        self._worker.send(frame(Looked(now_ns - self._start_ns, indices.tobytes(), issued_ns.tobytes())))
+        self._worker.flush()
 
     def _issue(self) -> None:
         self._issuer.issue()
@@ -216,6 +236,7 @@ class Run:
         self._pacer.close()
         gc.callbacks.remove(self._on_gc)
         gc.enable()
+        self._over = True
         self._worker.send(frame(Ended(time.monotonic_ns() - self._start_ns)))
         await self._worker.end_run()
 

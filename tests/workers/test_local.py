@@ -21,7 +21,7 @@ from scripted import Server, Visit
 
 from loadgen.engines.launch import launch_simulator
 from loadgen.errors import EngineError
-from loadgen.exchange import Body, Done, Ended, Job, Outcome, Part, Started, Tick
+from loadgen.exchange import Body, Done, Ended, Job, Looked, Outcome, Part, Started, Tick
 from loadgen.workers.local import LocalWorker
 
 MS = 1_000_000
@@ -111,6 +111,35 @@ def test_a_whole_run(transport: str, worker: LocalWorker, simulator: str) -> Non
         part_at = [at for at, one in enumerate(heard.messages) if type(one) is Part and one.index == index]
         done_at = [at for at, one in enumerate(heard.messages) if type(one) is Done and one.index == index]
         assert part_at[-1] < done_at[0], "bytes after their exchange's end"
+
+
+@pytest.mark.parametrize("transport", ["socket", "aiohttp"])
+def test_a_look_brings_what_has_come_of_the_running_answers(
+    transport: str, worker: LocalWorker, simulator: str
+) -> None:
+    looked_at: list[int] = []
+
+    def during(heard: Heard) -> None:
+        begun = heard.of(Started)
+        if begun and not looked_at and time.monotonic_ns() - begun[0].start_ns > 100 * MS:
+            looked_at.append(len(heard.messages))
+            worker.look()
+
+    heard = Heard(during=during).run(
+        worker, job(simulator, [k * MS for k in range(40)], transport=transport), bodies(40, tokens=200)
+    )
+    (looked,) = heard.of(Looked)
+    place = heard.messages.index(looked)
+    running, issued_ns = np.frombuffer(looked.running, np.int64), np.frombuffer(looked.issued_ns, np.int64)
+    assert running.tolist() == list(range(40))
+    assert issued_ns.tolist() == [heard.done[index].issued_ns for index in range(40)]
+    assert 100 * MS <= looked.time_ns < 300 * MS
+    early = [one for one in heard.messages[:place] if type(one) is Part]
+    assert sorted(part.index for part in early) == list(range(40)), "each has told once what it has"
+    for part in early:
+        stamps_ns = np.frombuffer(part.stamps_ns, np.int64)
+        assert 10 < len(stamps_ns) < 200
+    assert all(heard.body(index).endswith(b"data: [DONE]\n\n") for index in range(40)), "and then goes on"
 
 
 def test_two_runs_over_one_worker_do_not_mix(worker: LocalWorker, simulator: str) -> None:
