@@ -27,6 +27,7 @@ class Progress:
     ttft_ms: tuple[float, float] | None = None  # p50, p99
     tpot_ms: tuple[float, float] | None = None  # p50, p99
     lag_p99_ms: float | None = None
+    note: str = ""  # what the run is for and what is known by now, where somebody decides on the way
     errors: dict[str, int] = field(default_factory=dict)  # by outcome
 
 

@@ -19,11 +19,12 @@ from loadgen.config import described
 from loadgen.engines.probe import Protocol
 from loadgen.engines.telemetry import Scraper
 from loadgen.errors import BadInputError
-from loadgen.exchange import Body, Done, Job, Part, Started, Tick
+from loadgen.exchange import Body, Done, Job, Looked, Part, Started, Tick
 from loadgen.plan import Int64s, Plan, load_plan
 from loadgen.prepare import SetUp, lengths_of
 from loadgen.progress import Observer, Progress, ignore
 from loadgen.records import folder as run_folder
+from loadgen.records.overseer import Nobody, Overseer
 from loadgen.records.recorder import Recorder
 from loadgen.report.html import render_html
 from loadgen.rng import generator
@@ -34,6 +35,7 @@ from loadgen.workload.prompts import PromptSource
 
 DURATION_NS_DEFAULT = 30 * NS_PER_S
 _VIEW_PERIOD_NS = NS_PER_S // 4
+NOBODY = Nobody()
 
 
 def run_once(
@@ -102,6 +104,7 @@ def drive(
     point: tuple[int, int] = (1, 1),
     later_ns: int = 0,
     observer: Observer = ignore,
+    overseer: Overseer = NOBODY,
 ) -> dict[str, Any]:
     """Save a plan, send it, record and judge it; the arguments as of `run_once`, whose second half this is."""
     settings = setup.settings
@@ -119,8 +122,8 @@ def drive(
             prompt = prompts(index, wanted)
             yield Body(index, setup.protocol.body(prompt, asked, stream=stream, extra=settings.extra_body))
 
-    recorder = Recorder(folder, plan, stream=stream)
-    watch = _Watch(setup, plan, recorder, observer, rate, dataset, duration_ns, point, later_ns)
+    recorder = Recorder(folder, plan, stream=stream, tap=overseer.ended)
+    watch = _Watch(setup, plan, recorder, observer, overseer, rate, dataset, duration_ns, point, later_ns)
     job = Job(
         due_ns=plan.due_ns.tobytes(),
         in_flight_max=plan.in_flight_max,
@@ -207,6 +210,7 @@ class _Watch:
         plan: Plan,
         recorder: Recorder,
         observer: Observer,
+        overseer: Overseer,
         rate: str | float | None,
         dataset: str,
         duration_ns: int,
@@ -214,9 +218,13 @@ class _Watch:
         later_ns: int,
     ) -> None:
         self._setup, self._plan, self._recorder, self._observer = setup, plan, recorder, observer
+        self._overseer = overseer
+        self._looking = False
+        self._abandon_at_ns = float("inf")
         self._interrupts_seen = setup.interrupts.count
         self._later_ns = later_ns
         self._start_ns = time.monotonic_ns()
+        self._started = False
         self._shown_ns = 0
         self.stopped_ns = 0
         last_due_ns = int(plan.due_ns[-1]) if len(plan) else 0
@@ -240,21 +248,37 @@ class _Watch:
         elif isinstance(message, Tick):
             self._recorder.tick(message)
         elif isinstance(message, Started):
-            self._start_ns = message.start_ns
+            self._start_ns, self._started = message.start_ns, True
+        elif isinstance(message, Looked):
+            self._looking = False
+            grace_ns = self._overseer.look(message, self._recorder.begun())
+            if grace_ns is not None and not self.stopped_ns:
+                self._stop(now=grace_ns == 0)
+                self._abandon_at_ns = self.stopped_ns + grace_ns
 
     def between(self) -> None:
         while not self.scraper.readings.empty():
             at_ns, readings = self.scraper.readings.get()
             self._recorder.server(at_ns - self._start_ns, readings)
+        elapsed_ns = time.monotonic_ns() - self._start_ns
         count = self._setup.interrupts.count
         if count > self._interrupts_seen:
-            self._setup.worker.stop(now=count > 1)
-            self.stopped_ns = self.stopped_ns or max(1, time.monotonic_ns() - self._start_ns)
+            self._stop(now=count > 1)
             self._interrupts_seen = count
+        elif elapsed_ns >= self._abandon_at_ns:
+            self._stop(now=True)
+            self._abandon_at_ns = float("inf")
+        elif self._started and not (self._looking or self.stopped_ns) and elapsed_ns >= self._overseer.next_look_ns:
+            self._looking = True
+            self._setup.worker.look()
         if time.monotonic_ns() - self._shown_ns > _VIEW_PERIOD_NS:
-            elapsed_ns = time.monotonic_ns() - self._start_ns
             draining = self.stopped_ns or elapsed_ns > self._progress.planned_ns
             self.show("draining" if draining else "measuring")
+
+    def _stop(self, *, now: bool) -> None:
+        """The moment is taken before the word goes out: what is due after it may be sent, and must not be missed."""
+        self.stopped_ns = self.stopped_ns or max(1, time.monotonic_ns() - self._start_ns)
+        self._setup.worker.stop(now=now)
 
     def show(self, phase: str) -> None:
         """Tell the observer."""
@@ -272,6 +296,7 @@ class _Watch:
         progress.achieved_rate, progress.output_throughput = rate, tokens
         progress.ttft_ms, progress.tpot_ms = ttft_ms, tpot_ms
         progress.errors = dict(recent.errors)
+        progress.note = self._overseer.note
         self._observer(progress)
 
 

@@ -74,6 +74,14 @@ class Answer:
         self._stray = False  # JSON that is no completion came: a ping, perhaps, or another protocol
         self._problem: tuple[Outcome, str] | None = None
 
+    @property
+    def begun(self) -> tuple[int, int] | None:
+        """(stamp of the first event with text, token events so far), while the answer still comes; None before it."""
+        kinds = self._tokens.kinds
+        if TokenKind.TEXT not in kinds:
+            return None
+        return self._tokens.stamps_ns[kinds.index(TokenKind.TEXT)], len(kinds)
+
     def feed(self, body: bytes, ends: Int64s, stamps_ns: Int64s) -> None:
         """Bytes of the body; `ends` are the lengths of `body` after each read, `stamps_ns` when each read arrived."""
         if len(stamps_ns):

@@ -6,6 +6,7 @@ grows with the length of the run.
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from loadgen.units import NS_PER_S
 
 _FLUSH_NS = NS_PER_S
 _RECENT_NS = 5 * NS_PER_S
+Tap = Callable[[Done, Reading], None]
 _READ_DELAYS_MAX = 100_000  # per tick; more than any tick brings at 100,000 events/s
 
 
@@ -55,9 +57,12 @@ def _two(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float,
 
 
 class Recorder:
-    """One worker's exchanges of one run."""
+    """One worker's exchanges of one run. `tap` is told of each as it ends."""
 
-    def __init__(self, run_folder: Path, plan: Plan, *, stream: bool, worker: int = 0) -> None:
+    def __init__(
+        self, run_folder: Path, plan: Plan, *, stream: bool, worker: int = 0, tap: Tap = lambda _, __: None
+    ) -> None:
+        self._tap = tap
         self._plan = plan
         self._stream = stream
         self._worker = worker
@@ -128,6 +133,11 @@ class Recorder:
             )
         )
         self._note(done, reading, tokens)
+        self._tap(done, reading)
+
+    def begun(self) -> dict[int, tuple[int, int]]:
+        """Of the answers that still come, as far as they have been handed over: see `Answer.begun`."""
+        return {index: begun for index, answer in self._open.items() if (begun := answer.begun) is not None}
 
     def _note(self, done: Done, reading: Reading, tokens: Int64s) -> None:
         """Feed the histograms and the live figures."""
