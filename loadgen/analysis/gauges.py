@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loadgen.analysis.sample import Floats
+from loadgen.units import NS_PER_S
 
 SERVER_NAMES = {
     "running": (
@@ -19,12 +20,22 @@ SERVER_NAMES = {
         "sglang:num_running_reqs",
         "llamacpp:requests_processing",
         "trtllm_num_requests_running",
+        "trtllm:numActiveRequests",
     ),
     "waiting": (
         "vllm:num_requests_waiting",
         "sglang:num_queue_reqs",
         "llamacpp:requests_deferred",
         "trtllm_num_requests_waiting",
+        "trtllm:numQueuedRequests",
+    ),
+    "cap": (
+        "simulator:max_num_seqs",
+        "vllm:max_num_seqs",
+        "sglang:max_running_requests",
+        "llamacpp:total_slots",
+        "trtllm:maxBatchSizeRuntime",
+        "trtllm:maxBatchSizeStatic",
     ),
     "kv_cache": (
         "vllm:kv_cache_usage_perc",
@@ -32,10 +43,45 @@ SERVER_NAMES = {
         "sglang:token_usage",
         "llamacpp:kv_cache_usage_ratio",
         "trtllm_kv_cache_utilization",
+        "trtllm:kv_cache_usage",
     ),
-    "preemptions": ("vllm:num_preemptions_total", "vllm:num_preemptions"),
+    "preemptions": (
+        "vllm:num_preemptions_total",
+        "vllm:num_preemptions",
+        "sglang:num_retracted_requests_total",
+        "sglang:num_retracted_reqs_total",
+    ),
+    "refusals": ("vllm:admission_rejections_total", "simulator:refusals_total"),
+    "prompt_tokens": (
+        "vllm:prompt_tokens_total",
+        "sglang:prompt_tokens_total",
+        "llamacpp:prompt_tokens_total",
+        "trtllm_prompt_tokens_total",
+    ),
+    "generation_tokens": (
+        "vllm:generation_tokens_total",
+        "sglang:generation_tokens_total",
+        "llamacpp:tokens_predicted_total",
+        "trtllm_generation_tokens_total",
+    ),
+    "prefix_hits": (
+        "vllm:prefix_cache_hits_total",
+        "sglang:cached_tokens_total",
+        "llamacpp:prompt_tokens_cached_total",
+    ),
+    "prefix_queries": ("vllm:prefix_cache_queries_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total"),
+    "prefix_hit_rate": ("sglang:cache_hit_rate", "trtllm_kv_cache_hit_rate", "trtllm:kvCacheStats.cacheHitRate"),
     "lateness_p99_s": ("simulator:lateness_seconds_p99",),
 }
+# Who speaks so; the first that is found.
+SPEAKERS = (
+    ("simulator:", "simulator"),
+    ("vllm:", "vllm"),
+    ("sglang:", "sglang"),
+    ("llamacpp:", "llama.cpp"),
+    ("trtllm", "tensorrt-llm"),
+)
+GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +103,16 @@ class Series:
 
     def most(self) -> float | None:
         return float(self.values.max()) if len(self) else None
+
+    def growth(self, start_ns: float, end_ns: float) -> tuple[float, float] | None:
+        """(growth of a counter, seconds it took) between the readings just outside the window, or the outermost ones
+        there are; a counter that went back has been reset and tells nothing. None without two readings."""
+        first = max(int(np.searchsorted(self.times_ns, start_ns, side="right")) - 1, 0)
+        last = min(int(np.searchsorted(self.times_ns, end_ns, side="left")), len(self) - 1)
+        if last <= first or (np.diff(self.values[first : last + 1]) < 0).any():
+            return None
+        seconds = float(self.times_ns[last] - self.times_ns[first]) / NS_PER_S
+        return float(self.values[last] - self.values[first]), seconds
 
     def quantile(self, share: float) -> float | None:
         return float(np.quantile(self.values, share)) if len(self) else None
@@ -106,20 +162,103 @@ def server_series(telemetry: pa.Table | None, what: str) -> Series:
     return next((found for name in SERVER_NAMES[what] if len(found := series(telemetry, "server", name))), NOTHING)
 
 
-def server_section(telemetry: pa.Table | None, start_ns: float, end_ns: float) -> dict[str, Any] | None:
-    """point["server"] over the window; None when the server told nothing that we know."""
+def server_section(
+    telemetry: pa.Table | None, start_ns: float, end_ns: float, output_throughput: float | None = None
+) -> dict[str, Any] | None:
+    """point["server"] over the window; None when the server told nothing that we know.
+
+    engine            who speaks so, from the names of its gauges
+    running_…, waiting_…, kv_cache_…   mean and largest reading; `cap`: the most that may run at once
+    preemptions, refusals              how many there were
+    prompt_tokens_per_s, generation_tokens_per_s, prefix_hit_rate   as the server counts them
+    gpu               see `_gpu`
+    """
     known = {what: server_series(telemetry, what) for what in SERVER_NAMES}
-    if not any(len(each) for each in known.values()):
+    gpu = _gpu(telemetry, start_ns, end_ns, output_throughput)
+    if gpu is None and not any(len(each) for each in known.values()):
         return None
     inside = {what: each.within(start_ns, end_ns) for what, each in known.items()}
-    counted = inside["preemptions"].values
     lateness_s = known["lateness_p99_s"].most()
     return {
-        "running_mean": inside["running"].mean(),
-        "running_max": inside["running"].most(),
-        "waiting_mean": inside["waiting"].mean(),
-        "waiting_max": inside["waiting"].most(),
-        "kv_cache_max": inside["kv_cache"].most(),
-        "preemptions": float(counted[-1] - counted[0]) if len(counted) else None,
+        "engine": _speaker(telemetry),
+        **{
+            f"{what}_{how}": figure
+            for what in ("running", "waiting", "kv_cache")
+            for how, figure in (("mean", inside[what].mean()), ("max", inside[what].most()))
+        },
+        "cap": known["cap"].most(),
+        **{what: _grown(known[what], start_ns, end_ns) for what in ("preemptions", "refusals")},
+        **{f"{what}_per_s": _per_s(known[what], start_ns, end_ns) for what in ("prompt_tokens", "generation_tokens")},
+        "prefix_hit_rate": _hit_rate(known, inside, start_ns, end_ns),
         "lateness_p99_ms": None if lateness_s is None else lateness_s * 1000,
+        "gpu": gpu,
+    }
+
+
+def http_section(telemetry: pa.Table | None, start_ns: float, end_ns: float) -> dict[str, Any] | None:
+    """point["http"]: what a small question to the server took, in ms; `connect` is the network and the server's
+    kernel, `answer` the server's HTTP layer. None when nobody asked."""
+    connect, answer = (
+        series(telemetry, "server", f"loadgen:{name}_seconds").within(start_ns, end_ns)
+        for name in ("connect", "answer")
+    )
+    if not len(answer):
+        return None
+    return {
+        f"{name}_{how}_ms": None if seconds is None else seconds * 1000
+        for name, told in (("connect", connect), ("answer", answer))
+        for how, seconds in (("p50", told.quantile(0.5)), ("max", told.most()))
+    } | {"questions": len(answer)}
+
+
+def _speaker(telemetry: pa.Table | None) -> str | None:
+    if telemetry is None:
+        return None
+    names = pc.unique(telemetry.filter(pc.equal(telemetry["source"], "server"))["name"]).to_pylist()
+    return next((engine for prefix, engine in SPEAKERS if any(name.startswith(prefix) for name in names)), None)
+
+
+def _grown(counter: Series, start_ns: float, end_ns: float) -> float | None:
+    """How many within the window; in a window of one reading, None."""
+    inside = counter.within(start_ns, end_ns).values
+    if len(inside) > 1 and inside[-1] >= inside[0]:
+        return float(inside[-1] - inside[0])
+    grown = counter.growth(start_ns, end_ns)
+    return None if grown is None else grown[0]
+
+
+def _per_s(counter: Series, start_ns: float, end_ns: float) -> float | None:
+    grown = counter.growth(start_ns, end_ns)
+    return None if grown is None else grown[0] / grown[1]
+
+
+def _hit_rate(known: dict[str, Series], inside: dict[str, Series], start_ns: float, end_ns: float) -> float | None:
+    """Share of the prompt tokens that were found in the prefix cache, 0 to 1."""
+    hits, asked = (known[name].growth(start_ns, end_ns) for name in ("prefix_hits", "prefix_queries"))
+    if hits is not None and asked is not None and asked[0] > 0:
+        return hits[0] / asked[0]
+    return inside["prefix_hit_rate"].mean()
+
+
+def _gpu(
+    telemetry: pa.Table | None, start_ns: float, end_ns: float, tokens_per_s: float | None
+) -> dict[str, Any] | None:
+    """The GPUs that the server runs on: `joules_per_output_token` is power over output throughput. None when unseen."""
+    told = {
+        name: series(telemetry, "server", f"gpu:{name}")
+        for name in ("count", "utilization", "memory_usage", "memory_used_bytes", "power_watts", "energy_joules")
+    }
+    if not len(told["count"]):
+        return None
+    inside = {name: each.within(start_ns, end_ns) for name, each in told.items()}
+    spent = told["energy_joules"].growth(start_ns, end_ns)
+    watts = inside["power_watts"].mean() if spent is None else spent[0] / spent[1]
+    used = inside["memory_used_bytes"].most()
+    return {
+        "count": told["count"].most(),
+        "utilization_mean": inside["utilization"].mean(),
+        "memory_usage_max": inside["memory_usage"].most(),
+        "memory_used_gib": None if used is None else used / GIB,
+        "power_mean_w": watts,
+        "joules_per_output_token": watts / tokens_per_s if watts is not None and tokens_per_s else None,
     }

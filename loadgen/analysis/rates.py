@@ -17,12 +17,15 @@ from loadgen.analysis.window import Window
 from loadgen.exchange import FAILED, Outcome
 from loadgen.units import NS_PER_S
 
+HTTP_ERROR = 400  # this status and those above it
+
 
 def counts_section(run: RunData, rows: Bools, unsent: int) -> dict[str, Any]:
     """How the requests `rows` ended. num_prompts = completed + failed + censored + unsent."""
     ended = Counter(run.columns["outcome"][rows].tolist())
     errors = {outcome: n for outcome, n in sorted(ended.items()) if outcome in FAILED}
     ok = rows & (run.columns["outcome"] == Outcome.OK)
+    statuses = Counter(run.columns["status"][rows & (run.columns["status"] >= HTTP_ERROR)].astype(int).tolist())
     return {
         "num_prompts": int(rows.sum()) + unsent,
         "completed": ended[Outcome.OK],
@@ -30,6 +33,7 @@ def counts_section(run: RunData, rows: Bools, unsent: int) -> dict[str, Any]:
         "censored": ended[Outcome.CENSORED],
         "unsent": unsent,
         "errors": errors,
+        "http_statuses": {str(status): n for status, n in sorted(statuses.items())},
         "total_input_tokens": int(input_tokens(run)[ok].sum()),
         "total_output_tokens": int(np.nansum(run.columns["output_tokens"][ok])),
     }

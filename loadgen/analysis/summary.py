@@ -12,7 +12,7 @@ from loadgen.analysis import estimate
 from loadgen.analysis import slo as objectives
 from loadgen.analysis.data import Columns, RunData
 from loadgen.analysis.flow import Flow, flow_of
-from loadgen.analysis.gauges import server_section
+from loadgen.analysis.gauges import http_section, server_section
 from loadgen.analysis.lag import lag_of
 from loadgen.analysis.lengths import lengths_section, token_source
 from loadgen.analysis.measurer import client_section
@@ -68,9 +68,11 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         "quantiles": {f"{name}_ms": _percents(samples[name]) for name in QUANTILES_OF},
         "confidence": _confidence(batches, samples) | {name: each.interval() for name, each in rates.items()},
         "indicative": _indicative(samples),
+        "samples": {name: samples[name].n for name in NAMES},
         "timeline": timeline(run, flow, ttft_ns),
         "client": client_section(run, flow, window, inside, lag),
-        "server": server_section(run.telemetry, window.start_ns, window.end_ns),
+        "server": server_section(run.telemetry, window.start_ns, window.end_ns, _value(rates, "output_throughput")),
+        "http": http_section(run.telemetry, window.start_ns, window.end_ns),
         "efficiency": None,  # filled where the model and the GPU are known
         "slo": None if slo is None else objectives.judge(slo, columns, inside, ok, unsent, samples),
         "whole_run": whole_run_section(run, flow, good),
@@ -138,6 +140,10 @@ def _confidence(batches: dict[str, list[Sample]], samples: dict[str, Sample]) ->
             intervals[f"{percentile_name(p)}_{name}_ms"] = found.interval(UNIT_NS)
         intervals[f"median_{name}_ms"] = intervals[f"p50_{name}_ms"]
     return intervals
+
+
+def _value(rates: dict[str, estimate.Estimate], name: str) -> float | None:
+    return rates[name].value if name in rates else None
 
 
 def _indicative(samples: dict[str, Sample]) -> list[str]:

@@ -31,7 +31,7 @@ class Asker:
         request = urllib.request.Request(self.target.url(path), body, self.headers)  # noqa: S310 (http(s) only, see Target)
         proxies = {self.target.scheme: self.proxy} if self.proxy else {}
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=_context(self.verify_tls))
+            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=tls_trust(self.verify_tls))
         )
         try:
             with opener.open(request, timeout=timeout_s) as answer:
@@ -90,7 +90,8 @@ class Asker:
         return TargetError(f"No answer from {place}: {reason}.", "Is the server up, and is this its port?")
 
 
-def _context(verify: bool) -> ssl.SSLContext:
+def tls_trust(verify: bool) -> ssl.SSLContext:
+    """The system's trust store, or none at all when the user asked for that."""
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made import MS, S, poisson_s, record, run, telemetry
 
-from loadgen.analysis.gauges import SERVER_NAMES, Series, series, server_section
+from loadgen.analysis.gauges import SERVER_NAMES, Series, http_section, series, server_section
 from loadgen.analysis.measurer import dispersion, gap_cv
 from loadgen.analysis.summary import summarise
 
@@ -79,3 +79,64 @@ def test_dispersion_sees_bunching_that_the_gaps_hide() -> None:
     assert dispersion(np.arange(0, 60, 0.05) * S, 0, 60 * S, S) == pytest.approx(0, abs=0.01)
     assert dispersion(one, 0, 60 * S, 10 * S) is None  # six windows
     assert gap_cv(np.array([1.0])) is None
+
+
+def test_counters_per_second_prefix_hits_and_who_speaks() -> None:
+    """A counter is read just outside the window, so that a short window has a rate."""
+    rows = [
+        (float(k), "server", name, step * k)
+        for k in range(10)
+        for name, step in (
+            ("vllm:prompt_tokens_total", 1000),
+            ("vllm:generation_tokens_total", 300),
+            ("vllm:prefix_cache_hits_total", 250),
+            ("vllm:prefix_cache_queries_total", 1000),
+            ("vllm:max_num_seqs", 0),
+        )
+    ]
+    section = server_section(telemetry(rows), 3.2 * S, 3.8 * S)
+    assert section is not None
+    assert section["engine"] == "vllm"
+    assert section["prompt_tokens_per_s"] == pytest.approx(1000)
+    assert section["generation_tokens_per_s"] == pytest.approx(300)
+    assert section["prefix_hit_rate"] == pytest.approx(0.25)
+    assert section["preemptions"] is section["gpu"] is section["running_mean"] is None
+
+
+def test_a_counter_that_was_reset_tells_nothing() -> None:
+    told = telemetry([(k, "server", "vllm:prompt_tokens_total", value) for k, value in enumerate([5, 9, 1, 4])])
+    section = server_section(told, 0, 3 * S)
+    assert section is not None
+    assert section["prompt_tokens_per_s"] is None
+
+
+def test_power_and_energy_per_token() -> None:
+    names = {"count": 2, "utilization": 0.9, "memory_usage": 0.5, "memory_used_bytes": 1 << 30, "power_watts": 10}
+    rows = [(k, "server", f"gpu:{name}", value) for k in range(4) for name, value in names.items()]
+    section = server_section(telemetry(rows), 0, 3 * S, 100.0)
+    assert section is not None
+    assert section["gpu"] == {
+        "count": 2,
+        "utilization_mean": 0.9,
+        "memory_usage_max": 0.5,
+        "memory_used_gib": 1,
+        "power_mean_w": 10,
+        "joules_per_output_token": 0.1,
+    }
+    metered = [*rows, *((k, "server", "gpu:energy_joules", 700 * k) for k in range(4))]
+    section = server_section(telemetry(metered), 0, 3 * S, 100.0)
+    assert section is not None
+    assert section["gpu"]["power_mean_w"] == 700  # a meter beats a few looks at the needle
+
+
+def test_network_and_http_layer_are_told_apart() -> None:
+    rows = [
+        (k, "server", f"loadgen:{n}_seconds", s * (k + 1))
+        for k in range(3)
+        for n, s in (("connect", 1e-4), ("answer", 0.1))
+    ]
+    section = http_section(telemetry(rows), 0, 2 * S)
+    assert section == pytest.approx(
+        {"connect_p50_ms": 0.2, "connect_max_ms": 0.3, "answer_p50_ms": 200, "answer_max_ms": 300, "questions": 3}
+    )
+    assert http_section(None, 0, S) is None

@@ -1,55 +1,157 @@
-"""Prometheus text, as engines write it and as they should not."""
+"""The scraper beside a run: it finds where gauges are, and measures the network apart from the HTTP layer."""
+
+# ruff: noqa: N802 (the names of a fake are NVML's)
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from scripted import Server, Visit
 
-from loadgen.engines.telemetry import KEPT, parse_metrics
+from loadgen.engines import telemetry
+from loadgen.engines.asking import Asker
+from loadgen.engines.gauges import Readings
+from loadgen.engines.gpu import Gpus, open_gpus
+from loadgen.engines.telemetry import ANSWER, CONNECT, Scraper, ask_timed
+from loadgen.errors import TargetError
+from loadgen.target import parse_target
 
-VLLM = """# HELP vllm:num_requests_running Number of requests in model execution batches.
-# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{engine="0",model_name="m"} 3.0
-vllm:num_requests_running{engine="1",model_name="m"} 4.0
-vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.75
-vllm:prompt_tokens_total{engine="0",model_name="m"} 1.5e+06
-vllm:prompt_tokens_created{engine="0",model_name="m"} 1.7e+09
-vllm:time_to_first_token_seconds_bucket{le="0.1"} 5
-python_gc_objects_collected_total{generation="0"} 900
-"""
+PATIENCE_S = 20.0
 
 
-def test_counts_are_summed_over_engines_and_shares_are_not() -> None:
-    assert parse_metrics(VLLM) == {
-        "vllm:num_requests_running": 7,
-        "vllm:kv_cache_usage_perc": 0.75,
-        "vllm:prompt_tokens_total": 1_500_000,
+def answering(pages: dict[str, str], held: threading.Event | None = None) -> Callable[[Visit], Any]:
+    async def script(visit: Visit) -> None:
+        while request := await visit.request():
+            if held is not None:
+                held.wait(PATIENCE_S)
+            body = pages.get(request.path)
+            status = "404 Not Found" if body is None else "200 OK"
+            text = body or "nothing here"
+            await visit.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+
+    return script
+
+
+def asker_of(server: Server) -> Asker:
+    return Asker(parse_target(f"http://127.0.0.1:{server.port}"), {"Authorization": "Bearer k"})
+
+
+def scraped(pages: dict[str, str], monkeypatch: pytest.MonkeyPatch, times: int = 2, gpus: Any = None) -> Any:
+    """(the last of so many readings, the paths that were asked)."""
+    monkeypatch.setattr(telemetry, "PERIOD_S", 0.02)
+    with Server(answering(pages)) as server:
+        scraper = Scraper(asker_of(server), lambda: gpus)
+        scraper.start()
+        for _ in range(times):
+            at_ns, found = scraper.readings.get(timeout=PATIENCE_S)
+        scraper.stop()
+        scraper.join()
+        assert at_ns > 0
+        return found, [request.path for request in server.requests]
+
+
+def own(found: Readings) -> Readings:
+    return {name: value for name, value in found.items() if not name.startswith("loadgen:")}
+
+
+def test_prometheus_and_a_fact_that_stands_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {"/metrics": "llamacpp:requests_processing 2\n", "/props": '{"total_slots": 4}'}
+    found, paths = scraped(pages, monkeypatch, times=3)
+    assert own(found) == {"llamacpp:requests_processing": 2, "llamacpp:total_slots": 4}
+    assert found[CONNECT] >= 0
+    assert found[ANSWER] > 0
+    assert paths[:3] == ["/metrics", "/prometheus/metrics", "/props"]
+    assert set(paths[3:]) == {"/metrics"}
+
+
+def test_tensorrt_llm_has_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {"/metrics": '[{"numActiveRequests": 7}]', "/prometheus/metrics": "trtllm_kv_cache_utilization 0.5\n"}
+    found, _ = scraped(pages, monkeypatch)
+    assert own(found) == {"trtllm:numActiveRequests": 7, "trtllm_kv_cache_utilization": 0.5}
+
+
+def test_a_server_without_gauges_is_asked_for_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, paths = scraped({}, monkeypatch, times=3)
+    assert own(found) == {}
+    assert found[ANSWER] > 0
+    assert paths[:2] == ["/metrics", "/prometheus/metrics"]
+    assert set(paths[2:]) == {"/health"}
+
+
+def test_what_the_front_end_takes_is_not_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel accepts at once; the answer waits for the program."""
+    held = threading.Event()
+    threading.Timer(0.2, held.set).start()
+    with Server(answering({"/health": "ok"}, held)) as server:
+        status, body, times = ask_timed(asker_of(server), "/health")
+    assert (status, body) == (200, b"ok")
+    assert times[CONNECT] < 0.1 < 0.15 < times[ANSWER]
+
+
+def test_nobody_there_is_our_error_and_a_scraper_survives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(answering({})) as server:
+        asker = asker_of(server)
+    with pytest.raises(TargetError, match="No answer"):
+        ask_timed(asker, "/metrics")
+    monkeypatch.setattr(telemetry, "PERIOD_S", 0.02)
+    scraper = Scraper(asker, lambda: None)
+    scraper.start()
+    assert [scraper.readings.get(timeout=PATIENCE_S)[1] for _ in range(2)] == [{}, {}]
+    scraper.stop()
+    scraper.join()
+
+
+class FakeNvml:
+    """Two GPUs, of which one holds a model; the second does not tell its energy."""
+
+    class NVMLError(Exception):
+        pass
+
+    used = (60, 1)
+
+    def nvmlDeviceGetMemoryInfo(self, gpu: int) -> Any:
+        return SimpleNamespace(used=self.used[gpu], total=80)
+
+    def nvmlDeviceGetUtilizationRates(self, gpu: int) -> Any:
+        return SimpleNamespace(gpu=90 - 40 * gpu, memory=50)
+
+    def nvmlDeviceGetPowerUsage(self, gpu: int) -> int:
+        return 500_000
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: int) -> int:
+        if gpu:
+            raise self.NVMLError
+        return 3_000
+
+
+def test_the_gpus_that_hold_a_model() -> None:
+    assert Gpus(FakeNvml(), [0, 1]).readings() == {
+        "gpu:count": 1,
+        "gpu:memory_used_bytes": 60,
+        "gpu:memory_usage": 0.75,
+        "gpu:utilization": 0.9,
+        "gpu:power_watts": 500,
+        "gpu:energy_joules": 3,
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("llamacpp:requests_processing 2", {"llamacpp:requests_processing": 2}),
-        ("llamacpp:requests_processing 2\r\n", {"llamacpp:requests_processing": 2}),
-        ("", {}),
-        ("<html>vllm:num_requests_running 3</html>", {}),
-        ("vllm:num_requests_running", {}),
-        ("vllm:num_requests_running many", {}),
-        ("other_metric 3", {}),
-        ('sglang:num_running_reqs{model="a b"} 3', {"sglang:num_running_reqs": 3}),
-        (
-            'simulator:lag{quantile="0.99"} 3\nsimulator:lag{quantile="max"} 9',
-            {"simulator:lag_p99": 3, "simulator:lag_max": 9},
-        ),
-    ],
-)
-def test_lines(text: str, found: dict[str, float]) -> None:
-    assert parse_metrics(text) == found
+def test_what_one_gpu_does_not_tell_is_left_out() -> None:
+    nvml = FakeNvml()
+    nvml.used = (60, 40)
+    found = Gpus(nvml, [0, 1]).readings()
+    assert "gpu:energy_joules" not in found
+    assert found["gpu:utilization"] == pytest.approx(0.7)
+    assert found["gpu:power_watts"] == 1000
 
 
-@given(st.lists(st.one_of(st.text(), st.builds(lambda name, rest: name + rest, st.sampled_from(KEPT), st.text()))))
-def test_no_text_is_an_error(lines: list[str]) -> None:
-    for name, value in parse_metrics("\n".join(lines)).items():
-        assert name.startswith(KEPT)
-        assert isinstance(value, float)
+def test_no_package_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    assert open_gpus() is None
+
+
+@pytest.mark.parametrize(("page", "seen"), [("vllm:num_requests_running 1\n", True), ("simulator:x 1\n", False)])
+def test_gpus_are_read_unless_the_simulator_answers(page: str, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = scraped({"/metrics": page}, monkeypatch, gpus=Gpus(FakeNvml(), [0]))
+    assert ("gpu:power_watts" in found) is seen
