@@ -14,8 +14,8 @@ from typing import Any
 from loadgen.errors import BadInputError
 from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
 
-RUN, SWEEP, REPORT = "run", "sweep", "report"
-LOADS = frozenset((RUN, SWEEP))
+RUN, SWEEP, REPORT, BATCH = "run", "sweep", "report", "batch"
+LOADS = frozenset((RUN, SWEEP, BATCH))
 
 
 @dataclass(slots=True)
@@ -42,6 +42,8 @@ class Settings:
 
     rates: str = "1..64"
     request_rate: str | None = None
+    batch_sizes: str = "1..32"
+    repeats: int = 3
     burstiness: float = 1.0
     max_concurrency: int = 0
     duration_ns: int = 0
@@ -138,7 +140,8 @@ def _positive_duration(text: str) -> int:
     return duration_ns
 
 
-_SWEEP, _RUN = frozenset((SWEEP,)), frozenset((RUN,))
+_SWEEP, _RUN, _BATCH = frozenset((SWEEP,)), frozenset((RUN,)), frozenset((BATCH,))
+_PACED = frozenset((RUN, SWEEP))  # requests come one after another, not in batches
 
 OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
@@ -172,15 +175,23 @@ OPTIONS: tuple[Option, ...] = (
     Option("--tokenizer", "tokenizer", "workload", "tokenizer.json or its folder, for exact lengths", Path, "PATH"),
     Option("--rates", "rates", "load", "1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
     Option("--request-rate", "request_rate", "load", "8, ramp:1..32/60s, steps:1@30s,8@30s, inf", commands=_RUN),
-    Option("--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X"),
-    Option("--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", parse_count, "N"),
-    Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME"),
+    Option("--batch-sizes", "batch_sizes", "load", "1..32 (doubling), 1,4,16, all: all at once", commands=_BATCH),
+    Option("--repeats", "repeats", "load", "how often the set is sent (3)", parse_count, "N", _BATCH),
+    Option(
+        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _PACED
+    ),
+    Option(
+        "--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", parse_count, "N", _PACED
+    ),
+    Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME", _PACED),
     Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", parse_count, "N"),
-    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup),
+    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED),
     Option("--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME"),
     Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
-    Option("--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b"),
-    Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo")),
+    Option(
+        "--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b", commands=_PACED
+    ),
+    Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo"), commands=_PACED),
     Option("--gpu", "gpu", "judgement", "GPU[:MODEL or config.json]: MFU, MBU and the floor of a step", metavar="GPU"),
     Option("--out", "out", "output", "folder to make (runs/<when>-<name>)", Path, "FOLDER"),
     Option("--save-vllm", "save_vllm", "output", "also write vLLM's result file", Path, "FILE", _RUN),
@@ -252,6 +263,8 @@ def _check(settings: Settings, command: str) -> None:
         raise BadInputError("--duration and --num-prompts exclude each other.", "A run ends by one of them.")
     if not settings.burstiness > 0:
         raise BadInputError("--burstiness must be above 0.", "1 is Poisson, 0.25 comes in bursts, inf is constant.")
+    if settings.repeats < 1:
+        raise BadInputError("--repeats must be at least 1.", "Three or more give an interval.")
     if command == RUN and settings.dataset == "all":
         raise BadInputError("A run has one dataset.", "Use `loadgen sweep --dataset all`, or name one.")
 

@@ -18,6 +18,7 @@ from loadgen.schedule.rates import parse_rates
 from loadgen.units import NS_PER_S
 from loadgen.workload.lengths import DATASETS
 
+Writer = Callable[[Path, dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
 ALL = ("s2s", "s2l", "l2s", "s16k")
 # A point's default duration: about thirty arrivals, so that slow rates say something and fast ones cost little.
 _ARRIVALS, _SHORTEST_S, _LONGEST_S = 30, 12, 30
@@ -62,7 +63,7 @@ def sweep(
             observer=observer,
         )
         points.append(point | {"run": name})
-        header = header or _header(setup, folder / name)
+        header = header or header_of(setup, folder / name)
         write_sweep(folder, header | {"cut": setup.interrupts.count > 0 or number < len(runs)}, points)
         point_done(points[-1])
         if setup.interrupts.count:
@@ -70,7 +71,7 @@ def sweep(
     return write_sweep(folder, header | {"cut": len(points) < len(runs) or setup.interrupts.count > 0}, points)
 
 
-def _header(setup: SetUp, first_run: Path) -> dict[str, Any]:
+def header_of(setup: SetUp, first_run: Path) -> dict[str, Any]:
     started = run_folder.read_json(first_run / run_folder.MANIFEST)["started"]
     return {
         "tool": {"name": "loadgen", "version": loadgen.__version__},
@@ -108,8 +109,8 @@ def _title(label: str) -> str:
     return DATASETS[label].title if label in DATASETS else label
 
 
-def rewrite(folder: Path) -> dict[str, Any]:
-    """What `loadgen report` does: rebuild the reports of a run or of a sweep from its records."""
+def rewrite(folder: Path, writers: dict[str, Writer]) -> dict[str, Any]:
+    """What `loadgen report` does: rebuild the reports of a folder from its records; `writers`: by the loop of its plans."""
     if not folder.is_dir():
         raise RunFolderError(f"There is no folder {folder}.", "Give the folder of a run or of a sweep.")
     if (folder / run_folder.MANIFEST).exists():
@@ -127,4 +128,5 @@ def rewrite(folder: Path) -> dict[str, Any]:
         before = run_folder.read_json(old)
         header |= {key: before[key] for key in kept if key in before}
         cut = cut or bool(before.get("cut"))
-    return write_sweep(folder, header | {"cut": cut}, [s["points"][0] | {"run": run.name} for run, s in summaries])
+    write = writers.get(manifest["plan"].get("loop"), write_sweep)
+    return write(folder, header | {"cut": cut}, [s["points"][0] | {"run": run.name} for run, s in summaries])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.analysis.data import RunData
-from loadgen.analysis.sample import Bools, Floats
+from loadgen.analysis.sample import Bools, Floats, Int64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def _area(stamps_ns: Floats, upto_ns: Floats) -> Floats:
 class Flow:
     """float64[n] per record unless said otherwise, ns on the run's clock, NaN for a stage never reached.
 
-    loop        "open", "closed" (all due at once, under a cap) or "burst" (all due at once, no cap)
+    loop        "open", "closed" (all due at once, under a cap), "burst" (all due at once, no cap) or "batch"
     due_ns      the origin of latency
     done_ns     as recorded
     could_go_ns when it was due and had a slot; issued − could_go is what only we are to blame for
@@ -69,6 +69,7 @@ def flow_of(run: RunData) -> Flow:
     due_ns, issued_ns, done_ns = columns["due_ns"], columns["issued_ns"], columns["done_ns"]
     at_once = bool(len(plan)) and plan.due_ns.min() == plan.due_ns.max() and not (plan.after >= 0).any()
     loop = "open" if not at_once or len(plan) == 1 else "closed" if plan.in_flight_max else "burst"
+    loop = "batch" if plan.barriers else loop
     ended_ns = float(run.manifest.get("ended_ns") or np.nanmax(np.concatenate(([0.0], done_ns, due_ns))))
 
     end_of = np.full(len(plan) + 1, np.inf)  # per row of the plan; the last place stands for "none"
@@ -77,6 +78,8 @@ def flow_of(run: RunData) -> Flow:
     follows = np.where(plan.after >= 0, end_of[plan.after] + plan.think_ns, -np.inf)
     planned_due_ns = np.maximum(plan.due_ns.astype(np.float64), follows)
     could_go_ns = np.fmax(due_ns, np.where(np.isfinite(follows[rows]), follows[rows], due_ns))
+    if plan.barriers:
+        could_go_ns = np.maximum(could_go_ns, _batch_begin_ns(run))
     due_ns = could_go_ns
     held = np.zeros(len(run), np.bool_)
     if plan.in_flight_max:
@@ -99,6 +102,19 @@ def flow_of(run: RunData) -> Flow:
     )
 
 
+def batch_of(run: RunData) -> Int64s:
+    """int64[n] per record: which batch it belongs to, 0 for those before the first barrier (the warm-up)."""
+    return np.searchsorted(np.array(run.plan.barriers), run.columns["index"], side="right").astype(np.int64)
+
+
+def _batch_begin_ns(run: RunData) -> Floats:
+    """float64[n] per record: the last end of the batches before its own; 0 in the first."""
+    batch = batch_of(run)
+    ends_ns = np.zeros(len(run.plan.barriers) + 2)
+    np.fmax.at(ends_ns, batch + 1, run.columns["done_ns"])
+    return np.maximum.accumulate(ends_ns)[batch]
+
+
 def _slot_free_ns(run: RunData) -> Floats:
     """When the slot that each request took came free: with c slots, request k waits for the (k − c)-th end.
 
@@ -119,10 +135,10 @@ def _slot_free_ns(run: RunData) -> Floats:
 def _unsent_ns(run: RunData, due_ns: Floats, ended_ns: float) -> Floats:
     plan, manifest = run.plan, run.manifest
     stops_ns = [each for each in (plan.stop_ns, manifest.get("stop_ns")) if each]
-    if (plan.in_flight_max and stops_ns) or (manifest.get("cut") and not stops_ns):
+    if ((plan.in_flight_max or plan.barriers) and stops_ns) or (manifest.get("cut") and not stops_ns):
         return np.empty(
             0
-        )  # what waits for a slot when sending stops is not late; a crash tells nothing of what was sent
+        )  # what waits for a slot or a batch when sending stops is not late; a crash tells nothing of what was sent
     missing = np.ones(len(plan), np.bool_)
     missing[run.columns["index"].astype(np.int64)] = False
     return due_ns[missing & (due_ns < min([ended_ns, *stops_ns]))]

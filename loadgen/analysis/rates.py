@@ -92,8 +92,8 @@ def flow_section(run: RunData, flow: Flow, window: Window, inside: Bools) -> dic
     stay_s = stay_s[~np.isnan(stay_s)]
     expected = window.count(issued_ns) / window.duration_s * float(stay_s.mean()) if len(stay_s) else None
     return {
-        "offered_rate": None if flow.loop == "burst" else due / window.duration_s,
-        "send_rate": None if flow.loop == "burst" else window.count(flow.left_ns) / window.duration_s,
+        "offered_rate": None if flow.loop in ("burst", "batch") else due / window.duration_s,
+        "send_rate": None if flow.loop in ("burst", "batch") else window.count(flow.left_ns) / window.duration_s,
         "effective_concurrency": in_flight,
         "littles_law": {
             "in_flight": in_flight,

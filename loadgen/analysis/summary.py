@@ -10,6 +10,7 @@ import numpy as np
 
 from loadgen.analysis import estimate
 from loadgen.analysis import slo as objectives
+from loadgen.analysis.batches import batch_section
 from loadgen.analysis.data import Columns, RunData
 from loadgen.analysis.flow import Flow, flow_of
 from loadgen.analysis.gauges import http_section, server_section
@@ -51,7 +52,10 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
     good = None if slo is None else objectives.met_by_request(slo, columns, ok)
     batches = _batches(run, columns, ok & inside)
     samples = {name: merged(parts) for name, parts in batches.items()}
+    batching: dict[str, Any] = {}
     rates = throughputs(run, good, window) if window.duration_s > 0 else {}
+    if flow.loop == "batch":
+        batching, rates = batch_section(run)
     lag = lag_of(flow, columns["issued_ns"], inside, window.end_ns - window.start_ns)
 
     point: dict[str, Any] = {
@@ -61,6 +65,7 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         "window": {"start_s": ns_to_s(window.start_ns), "end_s": ns_to_s(window.end_ns), "method": window.method},
         **flow_section(run, flow, window, inside),
         **{name: rates[name].value if name in rates else None for name in _RATES},
+        **batching,
         **counts_section(run, inside, unsent),
         "token_source": token_source(columns["token_source"][ok]),
         "lengths": lengths_section(columns, ok & inside),

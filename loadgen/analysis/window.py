@@ -53,6 +53,10 @@ def steady_window(run: RunData, flow: Flow, tpot_ns: Floats) -> Window:
         end_ns = float(done_ns.max(initial=0.0))
         return Window(0.0, end_ns, "the whole run: everything was due at once, so it is one drain")
     end_ns = float(due_ns.max(initial=0.0))
+    if flow.loop == "batch":
+        measured_ns = due_ns[due_ns > 0]  # the warm-up is due at 0
+        done_ns = np.nanmax(run.columns["done_ns"], initial=0.0)
+        return Window(float(measured_ns.min(initial=done_ns)), float(done_ns), "all batches after the warm-up")
     first_ns = 0.0
     warmup = run.manifest.get("warmup", "auto")
     tail = "ends at the last due time"

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.cli.flags import read_settings
-from loadgen.config import RUN, SWEEP, Settings
+from loadgen.config import BATCH, RUN, SWEEP, Settings
 from loadgen.errors import BadInputError, ExitCode
 from loadgen.records import folder as run_folder
+from loadgen.schedule.batches import parse_batch_sizes
 from loadgen.schedule.rate import parse_curve
 from loadgen.schedule.rates import parse_rates
 
 _ABOUT = {
     SWEEP: "One open-loop run per request rate: latency, throughput, where the server saturates, and why. Without "
     "--base-url an embedded simulator is started, used and stopped.",
+    BATCH: "Offline: a fixed set of prompts in batches, each sent at once when the one before has ended; "
+    "token throughput and batch latency against the batch size.",
     RUN: "One run: open loop with --request-rate, closed loop with --max-concurrency, or an open loop with a cap.",
 }
 
@@ -37,6 +40,13 @@ def run(arguments: list[str]) -> int:
     if settings.request_rate is not None:
         parse_curve(settings.request_rate)
     return _load(RUN, settings)
+
+
+def batch(arguments: list[str]) -> int:
+    """`loadgen batch`."""
+    settings = read_settings(BATCH, _ABOUT[BATCH], arguments)
+    parse_batch_sizes(settings.batch_sizes)
+    return _load(BATCH, settings)
 
 
 def _load(command: str, settings: Settings) -> int:
@@ -70,6 +80,7 @@ def _load(command: str, settings: Settings) -> int:
 
 
 def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any) -> dict[str, Any]:
+    from loadgen.batch import batch as run_batch
     from loadgen.prepare import setting_up
     from loadgen.run import DURATION_NS_DEFAULT, run_once
     from loadgen.sweep import sweep as run_sweep
@@ -77,8 +88,9 @@ def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any
     gc.freeze()  # what is imported by now stays; the decoding beside the load should not be stopped to look at it
     gc.set_threshold(50_000, 20, 100)
     with setting_up(settings, folder, say) as setup, view:
-        if command == SWEEP:
-            return run_sweep(setup, folder, observer=view, point_done=view.point_done)
+        many = {SWEEP: run_sweep, BATCH: run_batch}.get(command)
+        if many is not None:
+            return many(setup, folder, observer=view, point_done=view.point_done)
         duration_ns = settings.duration_ns or DURATION_NS_DEFAULT
         rate: str | float | None = settings.request_rate
         with contextlib.suppress(ValueError):  # else it is the text of a curve

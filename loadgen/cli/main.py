@@ -19,6 +19,7 @@ from loadgen.errors import BadInputError, ExitCode, LoadgenError
 COMMANDS = {
     "sweep": ("loadgen.cli.load", "sweep", "one run per request rate; where the server saturates, and why"),
     "run": ("loadgen.cli.load", "run", "one run: open loop, closed loop, or both"),
+    "batch": ("loadgen.cli.load", "batch", "offline: a fixed set of prompts in batches of 1, 2, 4 …"),
     "serve": ("loadgen.cli.serve", "serve", "start a server: the simulator"),
     "report": ("loadgen.cli.report", "report", "rebuild the reports of a run or a sweep"),
     "roofline": (

@@ -42,6 +42,12 @@ class Curve:
 
 CURVES = (
     Curve(
+        "Batch latency",
+        "How long a batch takes, from its first send to the last token of its last answer: the mean, and the longest.",
+        (("mean_batch_latency_ms", "mean"), ("max_batch_latency_ms", "longest")),
+        "ms",
+    ),
+    Curve(
         "TTFT",
         "Time to first token: how long a user waits before anything appears.",
         (("p50_ttft_ms", "p50"), ("p99_ttft_ms", "p99")),
@@ -164,7 +170,7 @@ def _figure(curve: Curve, axis: Axis, summary: object) -> Markup | None:
     points = [point for point in points_of(summary) if (number(point, axis.key) or 0) > 0]
     points.sort(key=lambda point: number(point, axis.key) or 0)
     drawn = [(key, label) for key, label in curve.series if any(read(point, key) is not None for point in points)]
-    if not drawn:
+    if not drawn or (curve.diagonal and axis.key != "request_rate"):  # nothing was asked per second
         return None
     limits = _limits(points, [key for key, _ in drawn])
     frame, log = _frame(curve, axis, points, [key for key, _ in drawn], [limit for limit, _, _ in limits])

@@ -37,7 +37,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def render_html(summary: dict[str, Any]) -> str:
     """The whole page for a parsed `summary.json`, of a run or a sweep; whatever is missing in it is left out."""
-    kind = "run" if words(summary, "kind") == "run" else "sweep"
+    kind = words(summary, "kind") or "sweep"
     title = f"loadgen {kind}: {target_line(summary) or 'no target'}"
     head = element(
         "head",
@@ -49,7 +49,7 @@ def render_html(summary: dict[str, Any]) -> str:
     )
     points = points_of(summary)
     sections: list[Markup | None] = [_answer(summary, points)]
-    if kind == "sweep":
+    if kind != "run":
         sections += [_curves(summary, points), _distributions(points), _findings(points), _points(summary, points)]
     else:
         sections += [_close_up(point, summary) for point in points]

@@ -81,6 +81,7 @@ COLUMNS = (
     Column("achieved_rate", "achieved", "req/s", 3),
     Column("output_throughput", "output", "tok/s", 1),
     Column("request_goodput", "goodput", "req/s", 2),
+    Column("mean_batch_latency_ms", "batch latency", "ms", 1),
     Column("p50_ttft_ms", "TTFT p50", "ms", 2),
     Column("p99_ttft_ms", "TTFT p99", "ms"),
     Column("p50_tpot_ms", "TPOT p50", "ms", 4),

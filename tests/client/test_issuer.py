@@ -1,6 +1,8 @@
 """The issuer on virtual time: everything due goes once, in order, never early, and as soon as it may."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ class Bench:
     cap: int = 0
     stop_ns: int = 0
     timeout_ns: int = NEVER
+    barriers: tuple[int, ...] = ()
     counters: Counters = field(default_factory=Counters)
     clock: VirtualClock = field(default_factory=lambda: VirtualClock(START_NS))
     started: list[tuple[int, int]] = field(default_factory=list)  # (index, when on the run's clock)
@@ -37,7 +40,15 @@ class Bench:
     def __post_init__(self) -> None:
         due = np.array(self.due_ns, np.int64)
         self.issuer = Issuer(
-            due, START_NS, self.timeout_ns, self.clock, self._arm, self.landed.append, self.cap, self.stop_ns
+            due,
+            START_NS,
+            self.timeout_ns,
+            self.clock,
+            self._arm,
+            self.landed.append,
+            self.cap,
+            self.stop_ns,
+            self.barriers,
         )
         self.issuer.transport = self
 
@@ -134,6 +145,24 @@ def test_closed_loop_keeps_exactly_n_in_flight(cap: int) -> None:
         bench.advance_to(bench.now_ns)
     assert [index for index, _ in bench.started] == list(range(total))
     assert (bench.issuer.through, bench.issuer.in_flight, bench.issuer.completed) == (True, 0, total)
+
+
+@given(st.integers(1, 30), st.sets(st.integers(1, 29)), st.randoms())
+def test_a_batch_begins_when_all_before_it_have_landed(total: int, barriers: set[int], random: Any) -> None:
+    bench = Bench([0] * total, barriers=tuple(barriers))
+    bench.supply_all()
+    bench.issuer.issue()
+    edges = [0, *sorted(each for each in barriers if each < total), total]
+    for first, last in pairwise(edges):
+        batch = list(range(first, last))
+        assert sorted(bench.flying) == batch
+        random.shuffle(batch)
+        for index in batch:
+            assert len(bench.started) == last
+            bench.clock.advance(3)
+            bench.land(index)
+        bench.advance_to(bench.now_ns)
+    assert (bench.issuer.through, bench.issuer.completed) == (True, total)
 
 
 def test_an_open_loop_under_a_cap_is_late_and_loses_nothing() -> None:
