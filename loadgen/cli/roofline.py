@@ -58,7 +58,7 @@ def roofline(arguments: list[str]) -> int:
     """Run the command; the exit code. Bad input is one sentence and a hint on stderr."""
     try:
         options = roofline_parser().parse_args(arguments)
-        model, gpu = _read_model(options.model), _read_gpu(options.gpu, options.limits)
+        model, gpu = read_model(options.model), _read_gpu(options.gpu, options.limits)
         rooflines = [analyse(model, step, gpu) for step in _steps(options)]
         if options.paper:
             paper_layer(model, rooflines[0].step)  # refuse before half of the tables are printed
@@ -74,7 +74,8 @@ def roofline(arguments: list[str]) -> int:
     return ExitCode.OK
 
 
-def _read_model(text: str) -> Transformer:
+def read_model(text: str) -> Transformer:
+    """A known model, or the config.json at a path. Raises BadInputError."""
     path = Path(text)
     if path.is_dir():
         path /= "config.json"
