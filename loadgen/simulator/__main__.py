@@ -16,8 +16,10 @@ import threading
 
 from loadgen.errors import BadInputError, LoadgenError
 from loadgen.simulator.deployment import find_model
+from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.options import Options, build_engine, parse_options
 from loadgen.simulator.server import Simulator
+from loadgen.units import NS_PER_MS
 
 _BACKLOG = 4096
 
@@ -56,6 +58,8 @@ async def _serve(options: Options) -> None:
             options.api_key,
             find_model(options.model)[0].vocab,
             log,
+            FrontEnd(round(options.http_ms * NS_PER_MS)),
+            0 if options.is_fixed and options.max_num_seqs is None else max_num_seqs,
         )
         try:
             server = await loop.create_server(

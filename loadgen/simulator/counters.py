@@ -44,12 +44,13 @@ class Counters:
     def __init__(self) -> None:
         self.prompt_tokens = 0
         self.generation_tokens = 0
+        self.refusals = 0
         self.ended: Counter[str] = Counter(stop=0, length=0, abort=0)
         self.ttft = Histogram(_TTFT_MS)
         self.itl = Histogram(_ITL_MS)
 
 
-def metrics_text(counters: Counters, engine: Engine, lateness: Lateness, model: str) -> str:
+def metrics_text(counters: Counters, engine: Engine, lateness: Lateness, model: str, max_num_seqs: int = 0) -> str:
     """The body of /metrics."""
     labels = f'engine="0",model_name="{model}"'
     blocks: list[tuple[str, str, str, list[str]]] = []
@@ -65,6 +66,9 @@ def metrics_text(counters: Counters, engine: Engine, lateness: Lateness, model: 
     value("counter", "vllm:num_preemptions_total", "Sequences that lost their cache.", engine.preemptions)
     value("counter", "vllm:prompt_tokens_total", "Prompt tokens answered.", counters.prompt_tokens)
     value("counter", "vllm:generation_tokens_total", "Tokens emitted.", counters.generation_tokens)
+    value("counter", "simulator:refusals_total", "Requests answered with 429.", counters.refusals)
+    if max_num_seqs:
+        value("gauge", "simulator:max_num_seqs", "Sequences that a batch takes.", max_num_seqs)
     name = "vllm:request_success_total"
     ended = [f'{name}{{{labels},finished_reason="{reason}"}} {n}' for reason, n in counters.ended.items()]
     blocks.append(("counter", name, "Sequences that ended.", ended))

@@ -28,6 +28,7 @@ class Options(argparse.Namespace):
     batching: str
     kv: str | None
     gateway_limit: int | None
+    http_ms: float
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
     max_model_len: int | None
@@ -80,6 +81,9 @@ def parse_options(arguments: list[str]) -> Options:
     batching.add_argument("--max-queue", type=int, metavar="N", help="answer 429 when N sequences wait (no limit)")
     batching.add_argument(
         "--gateway-limit", type=_count, metavar="N", help="the front end lets N requests in at a time"
+    )
+    batching.add_argument(
+        "--http-ms", type=_not_negative, default=0, metavar="MS", help="of a front end that takes one by one (0)"
     )
     timing = parser.add_argument_group("timing")
     timing.add_argument("--efficiency", type=_share, metavar="SHARE", help="of both of the GPU's limits, instead of:")
@@ -185,6 +189,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return value
 
 

@@ -20,6 +20,7 @@ from loadgen.simulator.alarm import new_alarm
 from loadgen.simulator.answer import Answer, Outlet, Tally
 from loadgen.simulator.counters import metrics_text
 from loadgen.simulator.engine import Engine
+from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.protocol import Refusal, read_ask, read_body, read_token_ids
 from loadgen.simulator.sequence import State
 from loadgen.units import NS_PER_MS
@@ -64,6 +65,8 @@ class Simulator:
         api_key: str | None = None,
         vocabulary: int = 32000,
         log: TextIO | None = None,
+        front_end: FrontEnd | None = None,
+        max_num_seqs: int = 0,
     ) -> None:
         self._engine = engine
         self._models = models
@@ -73,6 +76,8 @@ class Simulator:
         self._authorization = f"Bearer {api_key}".encode() if api_key else None
         self._vocabulary = vocabulary
         self._log = log
+        self._front_end = front_end or FrontEnd()
+        self._max_num_seqs = max_num_seqs
         self._tally = Tally()
         self._warned = False
         self._started = int(time.time())
@@ -164,10 +169,11 @@ class Simulator:
         if transport is None:
             raise ConnectionResetError("the client left before it was answered")
         assert isinstance(protocol, StampingProtocol)
-        received_ns = protocol.received_ns
+        received_ns = await self._front_end.serve(protocol.received_ns)
         body = read_body(raw, self._models)
         ask = read_ask(body, chat, self._max_model_len)
         if not self._engine.accepts(len(ask.prompt_tokens)):
+            self._tally.counters.refusals += 1
             sentence = f"The queue is full: {self._engine.waiting} sequences wait already."
             raise Refusal(429, sentence, "TooManyRequestsError")
         if ask.stream and request.version < HttpVersion11:
@@ -235,7 +241,9 @@ class Simulator:
         return web.Response()
 
     async def _metrics(self, _: web.BaseRequest) -> web.StreamResponse:
-        text = metrics_text(self._tally.counters, self._engine, self._tally.lateness, self._models[0])
+        await self._front_end.pause()
+        counters, lateness = self._tally.counters, self._tally.lateness
+        text = metrics_text(counters, self._engine, lateness, self._models[0], self._max_num_seqs)
         return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _tokenize(self, request: web.BaseRequest) -> web.StreamResponse:
