@@ -119,6 +119,9 @@ class Job(msgspec.Struct, tag="job", array_like=True):
     timeout_ns: int
     worker: int = 0
     barriers: list[int] = []
+    after: bytes = b""  # int64[n], and so think_ns; both empty for a plan in which nobody waits for another
+    think_ns: bytes = b""
+    joins: list[tuple[int, int]] = []
 
 
 class Body(msgspec.Struct, tag="body", array_like=True, gc=False):

@@ -27,6 +27,7 @@ class Plan:
     in_flight_max  0 for no cap
     stop_ns        no request is sent at or after this time; 0 for "when the plan is through"
     drain_ns       how long to wait for answers after the last due time
+    joins          more pairs (request, index that must have ended first): an agent that waits for its sub-agents
     barriers       indexes of requests that wait until all before them have ended: where a batch begins
     """
 
@@ -42,6 +43,7 @@ class Plan:
     drain_ns: int = 0
     seed: int = 0
     barriers: tuple[int, ...] = ()
+    joins: tuple[tuple[int, int], ...] = ()
     shape: dict[str, Any] = field(default_factory=dict)  # how it was drawn: spacing, curve, rate; for the reader
 
     def __len__(self) -> int:
@@ -53,7 +55,7 @@ class Plan:
         hasher = hashlib.blake2b(digest_size=8)
         for name in _COLUMNS:
             hasher.update(np.ascontiguousarray(getattr(self, name)).tobytes())
-        hasher.update(repr((self.labels, self.in_flight_max, self.stop_ns, *self.barriers)).encode())
+        hasher.update(repr((self.labels, self.in_flight_max, self.stop_ns, *self.barriers, *self.joins)).encode())
         return hasher.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -61,7 +63,11 @@ class Plan:
         import pyarrow as pa
 
         scalars = {name: str(getattr(self, name)) for name in ("in_flight_max", "stop_ns", "drain_ns", "seed")}
-        scalars |= {"shape": json.dumps(self.shape), "barriers": json.dumps(self.barriers)}
+        scalars |= {
+            "shape": json.dumps(self.shape),
+            "barriers": json.dumps(self.barriers),
+            "joins": json.dumps(self.joins),
+        }
         metadata = scalars | {"labels": "\n".join(self.labels), "digest": self.digest}
         table = pa.table({name: getattr(self, name) for name in _COLUMNS}).replace_schema_metadata(metadata)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -79,7 +85,8 @@ def load_plan(path: Path) -> Plan:
     scalars = {name: int(metadata[name]) for name in ("in_flight_max", "stop_ns", "drain_ns", "seed")}
     labels, shape = tuple(metadata["labels"].split("\n")), json.loads(metadata["shape"])
     barriers = tuple(json.loads(metadata.get("barriers", "[]")))
-    return Plan(**columns, **scalars, labels=labels, shape=shape, barriers=barriers)  # type: ignore[arg-type]
+    joins = tuple((index, followed) for index, followed in json.loads(metadata.get("joins", "[]")))
+    return Plan(**columns, **scalars, labels=labels, shape=shape, barriers=barriers, joins=joins)  # type: ignore[arg-type]
 
 
 _COLUMNS = ("due_ns", "after", "think_ns", "input_tokens", "output_tokens", "label")

@@ -124,6 +124,7 @@ def drive(
 
     recorder = Recorder(folder, plan, stream=stream, tap=overseer.ended)
     watch = _Watch(setup, plan, recorder, observer, overseer, rate, dataset, duration_ns, point, later_ns)
+    waits = bool((plan.after >= 0).any())
     job = Job(
         due_ns=plan.due_ns.tobytes(),
         in_flight_max=plan.in_flight_max,
@@ -137,6 +138,9 @@ def drive(
         verify_tls=setup.asker.verify_tls,
         timeout_ns=settings.timeout_ns,
         barriers=list(plan.barriers),
+        after=plan.after.tobytes() if waits else b"",
+        think_ns=plan.think_ns.tobytes() if waits else b"",
+        joins=list(plan.joins),
     )
     ended_ns = 0
     try:

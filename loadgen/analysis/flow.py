@@ -75,7 +75,10 @@ def flow_of(run: RunData) -> Flow:
     end_of = np.full(len(plan) + 1, np.inf)  # per row of the plan; the last place stands for "none"
     rows = columns["index"].astype(np.int64)
     end_of[rows] = np.where(np.isnan(done_ns), np.inf, done_ns)
-    follows = np.where(plan.after >= 0, end_of[plan.after] + plan.think_ns, -np.inf)
+    freed = np.where(plan.after >= 0, end_of[plan.after], -np.inf)
+    for index, followed in plan.joins:
+        freed[index] = max(freed[index], end_of[followed])
+    follows = freed + plan.think_ns
     planned_due_ns = np.maximum(plan.due_ns.astype(np.float64), follows)
     could_go_ns = np.fmax(due_ns, np.where(np.isfinite(follows[rows]), follows[rows], due_ns))
     if plan.barriers:

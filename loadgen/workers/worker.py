@@ -15,6 +15,8 @@ import signal
 import socket
 import sys
 import time
+from array import array
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -143,7 +145,7 @@ class Run:
     def __init__(self, job: Job, worker: Worker) -> None:
         self._worker = worker
         self._due = np.frombuffer(job.due_ns, np.int64)
-        self._stop_ns, self._drain_ns = job.stop_ns, job.drain_ns
+        self._stop_ns, self._drain_ns, self._has_sessions = job.stop_ns, job.drain_ns, bool(job.after)
         self._clock_step_ns = self._gc_started_ns = self._gc_pause_ns_max = 0
         self._over = False
         self._pacer = Pacer(self._issue)
@@ -155,19 +157,19 @@ class Run:
         self._start_ns = self._ticked_ns = time.monotonic_ns() + HEAD_START_NS
         self._offset_ns = realtime_offset_ns()
         self._cpu_ns = time.process_time_ns()
-        self._issuer = Issuer(
-            self._due,
-            self._start_ns,
-            job.timeout_ns,
-            MonotonicClock(),
-            self._pacer.wake_at,
-            self._landed,
-            job.in_flight_max,
-            job.stop_ns,
-            job.barriers,
-        )
+        self._issuer = self._make_issuer(job)
         self._issuer.transport = self._transport
         worker.send(frame(Started(self._start_ns)))
+
+    def _make_issuer(self, job: Job) -> Issuer:
+        arguments = (self._due, self._start_ns, job.timeout_ns, MonotonicClock(), self._pacer.wake_at, self._landed)
+        limits: dict[str, Any] = {"in_flight_max": job.in_flight_max, "stop_ns": job.stop_ns}
+        if not job.after:
+            return Issuer(*arguments, **limits, barriers=job.barriers)
+        from loadgen.client.sessions import SessionIssuer
+
+        after, think_ns = array("q", job.after), array("q", job.think_ns)
+        return SessionIssuer(*arguments, **limits, after=after, think_ns=think_ns, joins=job.joins)
 
     def supply(self, body: Body) -> None:
         self._issuer.supply(body.index, self._transport.prepare(body.index, body.body))
@@ -225,8 +227,11 @@ class Run:
             if self._stop_ns and time.monotonic_ns() - self._start_ns >= self._stop_ns:
                 self._issuer.stop()
             # The drain begins when nothing more will be sent; an open loop under a cap that cannot send in time
-            # gets no longer than one that can.
-            late = not self._stop_ns and 0 < last_due_ns - self._start_ns < time.monotonic_ns() - self._start_ns
+            # gets no longer than one that can. Sessions go on for as long as their answers take.
+            late = (
+                not (self._stop_ns or self._has_sessions)
+                and 0 < last_due_ns - self._start_ns < time.monotonic_ns() - self._start_ns
+            )
             if drain_from_ns == 0 and (self._issuer.through or late):
                 drain_from_ns = time.monotonic_ns()
             if drain_from_ns and time.monotonic_ns() - drain_from_ns >= self._drain_ns:
