@@ -1,7 +1,7 @@
 """The issuer for plans in which a request waits for others: the turns of a conversation, an agent and its sub-agents.
 
 A request goes at its due time, or when the last of those that it follows has ended and its think time is over: at the
-later of the two. One that waits lets later ones pass. Apart from issuer.py so that a plan without sessions pays nothing.
+later of the two. One that waits lets later ones pass. Apart from issuer.py so that plans without sessions pay nothing.
 """
 
 import heapq
