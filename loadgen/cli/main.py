@@ -27,6 +27,7 @@ COMMANDS = {
         "roofline",
         "what a GPU could do at most with a model, operation by operation",
     ),
+    "profile": ("loadgen.cli.profile", "profile", "the same operations timed on the GPU at hand, beside their floors"),
 }
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
