@@ -51,6 +51,9 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
 
     batch     sequences that decode together: the server's own mean, else the requests in flight
     mfu, mbu  FLOP/s and bytes/s that the produced tokens needed, over the GPU's limits (lower bounds)
+    prompt_share   of the least time that an output token costs, prompts and decode steps together
+    doubling_gain  how many times the throughput at the least times, were the batch twice as large: near 2 where the
+                   weights are what is read, near 1 where prompts or the KV cache are what takes the time
     """
     lengths, tokens_per_s = point["lengths"], point["output_throughput"]
     inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
@@ -67,6 +70,8 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
     mfu = (steps_per_s * step.compute_ns + prompts_per_s * prompt.compute_ns) / NS_PER_S
     mbu = steps_per_s * step.memory_ns / NS_PER_S
     floor_ms = step.floor_ns / NS_PER_MS
+    prompt_ns = prompt.compute_ns / outputs  # for each output token; so are the next two
+    decode_ns, doubled_ns = step.floor_ns / batch, _doubled_ns(model, gpu, batch, inputs + outputs / 2)
     sentence = (
         f"{format_number(100 * mbu)} % of the {gpu.name}'s memory bandwidth, {format_number(100 * mfu)} % of its FLOP/s"
     )
@@ -83,6 +88,13 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
         "bound": step.bound,
         "batch": batch,
         "decode_floor_ms": floor_ms,
+        "prompt_share": prompt_ns / (prompt_ns + decode_ns),
+        "doubling_gain": (prompt_ns + decode_ns) / (prompt_ns + doubled_ns),
         "tpot_over_floor": tpot_ms / floor_ms if tpot_ms else None,
         "sentence": sentence,
     }
+
+
+def _doubled_ns(model: Transformer, gpu: Gpu, batch: int, sequence: float) -> float:
+    """The least time of an output token in a batch twice as large."""
+    return analyse(model, decode(batch=2 * batch, sequence=max(1, round(sequence))), gpu).floor_ns / (2 * batch)
