@@ -1,9 +1,12 @@
-"""What pyproject.toml cannot say: the tables under traces/ travel inside the package, as loadgen/datasets/*.csv."""
+"""What pyproject.toml cannot say: two folders travel inside the package, traces/ as its datasets, servers/ as itself.
+
+The tables become loadgen/datasets/*.csv, the scripts that start engines loadgen/servers/*.py.
+"""
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-TABLES = "loadgen.datasets"
+TABLES, SCRIPTS = "loadgen.datasets", "loadgen.servers"
 
 
 class BuildTables(build_py):
@@ -14,7 +17,7 @@ class BuildTables(build_py):
 
 
 setup(
-    packages=[*find_packages(include=["loadgen", "loadgen.*"]), TABLES],
-    package_dir={TABLES: "traces"},
+    packages=[*find_packages(include=["loadgen", "loadgen.*"]), TABLES, SCRIPTS],
+    package_dir={TABLES: "traces", SCRIPTS: "servers"},
     cmdclass={"build_py": BuildTables},
 )

@@ -19,8 +19,10 @@ from loadgen.analysis.efficiency import find_hardware
 from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.config import Settings
 from loadgen.engines.asking import Asker
+from loadgen.engines.catalog import SIMULATOR, find_engine
 from loadgen.engines.launch import Launched, launch_simulator
 from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
+from loadgen.engines.starting import launch_engine, plan_engine
 from loadgen.errors import BadInputError
 from loadgen.interrupts import Interrupts
 from loadgen.records.folder import ENGINE_LOG
@@ -60,7 +62,7 @@ class SetUp:
     @property
     def target(self) -> dict[str, Any]:
         """For the summary: where the load went."""
-        engine = "simulator" if self.engine is not None else self.protocol.engine
+        engine = self.protocol.engine if self.engine is None else self.engine.about.get("engine", SIMULATOR)
         about = (
             {} if self.engine is None else {key: value for key, value in self.engine.about.items() if key != "ready"}
         )
@@ -83,6 +85,9 @@ class SetUp:
 
 def _engine_in_words(engine: Launched) -> str:
     about = engine.about
+    if "engine" in about:
+        cap = f", {about['max_num_seqs']} sequences at once" if about.get("max_num_seqs") else ""
+        return f"{about['name']} {about.get('version', '')}".strip() + f": {about['model']}{cap}"
     batch = f"{about.get('max_num_seqs')} sequences at once"
     return f"the embedded simulator: {about.get('model')} on {about.get('gpu')}, {batch}"
 
@@ -100,18 +105,21 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
         if target is None:
             logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-")))
             stack.callback(_keep_log, logs / ENGINE_LOG, folder)
-            engine = stack.enter_context(_start_engine(settings, logs / ENGINE_LOG))
+            engine = stack.enter_context(_start_engine(settings, logs / ENGINE_LOG, say))
             target = parse_target(engine.base_url)
             say(f"{'Using' if settings.engine else 'No --base-url: using'} {_engine_in_words(engine)}.")
         asker = Asker(target, _headers(settings), not settings.insecure, _proxy(settings, target))
         address = (0, target.host, target.port) if asker.proxy else asker.address()
+        about = engine.about if engine is not None else {}
         protocol = probe(
             asker,
-            model=settings.model,
+            model=settings.model or (about["model"] if "engine" in about else None),
+            engine=about.get("engine"),
             endpoint=settings.endpoint,
             stream=settings.stream,
             extra=settings.extra_body,
         )
+        protocol.context_max = protocol.context_max or about.get("max_model_len")
         prompts = _prompt_maker(settings, asker, protocol, tokenizer)
         for warning in protocol.warnings:
             say(f"Warning: {warning}")
@@ -128,14 +136,14 @@ def _keep_log(log: Path, folder: Path) -> None:
         shutil.copy(log, folder / ENGINE_LOG)
 
 
-def _start_engine(settings: Settings, log: Path) -> Launched:
+def _start_engine(settings: Settings, log: Path, say: Callable[[str], None]) -> Launched:
     try:
-        name, *arguments = shlex.split(settings.engine or "simulator")
+        name, *arguments = shlex.split(settings.engine or SIMULATOR)
     except ValueError as error:
         raise BadInputError(f"--engine: {error}.", "Quote it once, as one text.") from None
-    if name != "simulator":
-        raise BadInputError(f"There is no engine '{name}'.", "Engines: simulator.")
-    return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
+    if find_engine(name)[0] == SIMULATOR:
+        return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
+    return launch_engine(plan_engine(name, arguments, say=say), log, say)
 
 
 def _hardware(settings: Settings, protocol: Protocol, engine: Launched | None) -> str | None:

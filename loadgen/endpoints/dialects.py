@@ -43,6 +43,33 @@ DIALECTS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an engine before it is asked. The probe still asks: a known row is only tried first."""
+
+    dialect: Dialect
+    takes_ids: bool  # prompts as token ids
+    counts: str  # how it says the number of output tokens
+    names: str  # what `model` must be
+    connection: str  # what it does with a connection after a streamed answer
+
+
+_EOS_AND_USAGE: Final = Dialect({"ignore_eos": True, "stream_options": _USAGE}, True, "end of sequence is ignored")
+_MIN_TOKENS: Final = Dialect({"min_tokens": "n"}, True, "end of sequence is masked")
+_ASKED: Final = "usage, when asked"
+# By the name that the engine's script gives itself (servers/): a second copy of the server's habits is kept nowhere.
+ENGINES: Final = {
+    "vllm": Known(_EOS_AND_USAGE, True, _ASKED, "--served-model-name; 404 else", "kept, 5 s idle"),
+    "sglang": Known(_EOS_AND_USAGE, True, _ASKED, "--served-model-name", "kept, 5 s idle"),
+    "tensorrt_llm": Known(_EOS_AND_USAGE, True, _ASKED, "the folder's name", "kept, 5 s idle"),
+    "llama-server": Known(_EOS_AND_USAGE, True, _ASKED, "anything", "closed, though it promises to keep it"),
+    "xllamacpp": Known(_EOS_AND_USAGE, True, _ASKED, "anything", "closed, though it promises to keep it"),
+    "llama_cpp.server": Known(_MIN_TOKENS, False, "never: events are counted", "anything", "kept, 5 s idle"),
+    "transformers": Known(DIALECTS[2], False, "usage, always", "the text given as --model; 400 else", "kept, 5 s idle"),
+    "deepspeed_mii": Known(_MIN_TOKENS, False, "never: events are counted", "the text given as --model", "kept, 300 s"),
+}
+
+
 def without(dialect: Dialect, refused: list[str]) -> Dialect:
     """The same dialect less the fields that a server named in its refusal."""
     fields = {name: value for name, value in dialect.fields.items() if name not in refused}

@@ -1,6 +1,6 @@
 """Starting a server of our own and stopping it again: its own process group, its words in a log, no orphan.
 
-Only the simulator so far; it is started like any engine, as a program, and nothing of it is imported.
+The simulator says itself when it is ready; a real engine is asked (`starting.py`). Nothing of either is imported.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ import msgspec
 from loadgen.errors import EngineError
 
 READY_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 25.0  # a guard gives its engine ten seconds, and ten more
 
 
 @dataclass(slots=True)
 class Launched:
-    """A running server. Use as a context manager, or call `stop`."""
+    """A running server. Use as a context manager, or call `stop`. `process` is the simulator, or an engine's guard."""
 
     process: "subprocess.Popen[bytes]"
     base_url: str
@@ -37,17 +37,18 @@ class Launched:
         self.stop()
 
     def stop(self) -> None:
-        """End the whole process group, kindly and then not."""
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            if self.process.poll() is not None:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, kind)
+        """End it and all that it started: the end of its stdin says so, then SIGTERM, then SIGKILL."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        for kind in (None, signal.SIGTERM, signal.SIGKILL):
+            if kind is not None and self.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, kind)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_TIMEOUT_S)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
+                break
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def launch_simulator(arguments: list[str], log: Path) -> Launched:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from loadgen.endpoints.answer import Answer, Reading
-from loadgen.endpoints.dialects import DIALECTS, Dialect, without
+from loadgen.endpoints.dialects import DIALECTS, ENGINES, Dialect, without
 from loadgen.endpoints.openai import PATHS, encode, failure_text
 from loadgen.engines.asking import Asker
 from loadgen.errors import TargetError
@@ -60,17 +60,24 @@ def probe(
     stream: bool,
     extra: dict[str, Any],
     may_send_ids: bool = True,
+    engine: str | None = None,
 ) -> Protocol:
-    """Find out. `endpoint` is chat, completions or auto. Raises TargetError for everything that fails."""
+    """Find out. `endpoint` is chat, completions or auto. Raises TargetError for everything that fails.
+
+    `engine` is known when it was started by us: then its row of the table is tried first.
+    """
+    known = ENGINES.get(engine or "")
     listed = _models(asker)
     name = model or _only_model(asker, listed)
     entry = next((one for one in listed or [] if one.get("id") == name), {})
     protocol = Protocol(name, endpoint, DIALECTS[0], engine=_engine(entry))
+    may_send_ids = may_send_ids and (known is None or known.takes_ids)
+    rows = (known.dialect, *DIALECTS) if known is not None else DIALECTS
     length = entry.get("max_model_len")
     protocol.context_max = length if isinstance(length, int) else None
     for choice in ("completions", "chat") if endpoint == "auto" else (endpoint,):
         protocol.endpoint = choice
-        status, text = _settle_fields(asker, protocol, stream, extra, may_send_ids)
+        status, text = _settle_fields(asker, protocol, rows, stream, extra, may_send_ids)
         if status == 404 and endpoint == "auto" and choice == "completions" and "model" not in text.lower():
             continue  # a server that knows chat only
         if status >= 400:
@@ -119,13 +126,18 @@ def _engine(entry: dict[str, Any]) -> str | None:
 
 
 def _settle_fields(
-    asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any], may_send_ids: bool
+    asker: Asker,
+    protocol: Protocol,
+    rows: tuple[Dialect, ...],
+    stream: bool,
+    extra: dict[str, Any],
+    may_send_ids: bool,
 ) -> tuple[int, str]:
     """Walk down the table of dialects until the server takes a request. (0, "") when one was taken."""
     vocabularies = list(_VOCABULARIES if may_send_ids and protocol.endpoint == "completions" else ())
     status, text = 0, ""
     last = Reading(Outcome.OK, "", None, -1, [], None, None, 0, "", 0, 0, 0, 0, 0)
-    for dialect in DIALECTS:
+    for row, dialect in enumerate(rows):
         protocol.dialect = dialect
         for _ in range(4 + len(_VOCABULARIES)):  # smaller ids, text, then drop what is named
             protocol.vocabulary = vocabularies[0] if vocabularies else 0
@@ -138,8 +150,11 @@ def _settle_fields(
             refused = [name for name in protocol.dialect.fields if name in text]
             if not refused:
                 break
+            fewer = without(protocol.dialect, refused)
+            if not fewer.length_forced and any(each.length_forced for each in rows[row + 1 :]):
+                break  # a row further down may force the length in another way
             protocol.warnings.append(f"The server refuses {', '.join(refused)}: sent without from now on.")
-            protocol.dialect = without(protocol.dialect, refused)
+            protocol.dialect = fewer
         if status == 0:
             _note(protocol, last)
             return 0, ""

@@ -1,0 +1,34 @@
+"""DeepSpeed-MII's OpenAI server: a load balancer, one process per GPU (gRPC, port 50050), and FastAPI in front.
+
+    python servers/deepspeed_mii.py --model DIR --port 8000 --max-model-len 4096
+
+Dynamic SplitFuse is always on; how many sequences it takes at once and how much memory has no flag. The first start compiles CUDA code.
+"""
+
+import sys
+
+from starting import Refusal, Start, installed, need_folder, read_words, start
+
+words, rest = read_words(__doc__, "deepspeed_mii")
+# Forgotten in its own list of requirements, or not pinned there.
+NEEDED = ("deepspeed", "deepspeed-kernels", "requests", "setuptools")
+
+
+def fill_in() -> Start:
+    need_folder(words.model, weights=True)
+    missing = [each for each in NEEDED if installed(["deepspeed-mii"]) and not installed([each])]
+    if missing:
+        raise Refusal(f"DeepSpeed-MII also needs {', '.join(missing)}.", f"pip install {' '.join(missing)}")
+    return Start(
+        "DeepSpeed-MII",
+        "deepspeed_mii",
+        [sys.executable, "-m", "mii.entrypoints.openai_api_server"],
+        ("deepspeed-mii",),
+        ("0.3.3", "0.3"),
+        "pip install deepspeed-mii requests setuptools",
+        model_is_path=True,
+        max_num_seqs=512,  # its engine's max_ragged_sequence_count
+    )
+
+
+start(fill_in, words, rest)
