@@ -21,6 +21,7 @@ from loadgen.endpoints.openai import (
     kind_of,
     whole_number,
 )
+from loadgen.endpoints.regular import Shape, regular, shape_of
 from loadgen.endpoints.sse import SseReader
 from loadgen.endpoints.tokens import Tokens, count_tokens
 from loadgen.exchange import Outcome
@@ -29,6 +30,7 @@ from loadgen.plan import Int64s
 _BODY_BYTES_KEPT = 64 << 20  # of an answer that is no stream; more than any honest one needs
 _START_BYTES = 2000  # of a streamed answer: enough to tell what it is when it is no stream
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")  # of server-sent events; a comment is a field without a name
+_FIRST_EVENTS = 3  # decoded to learn what the others look like: a role, a token, one more
 _UNREADABLE = object()  # in the place of an event's object: it could not be decoded
 
 
@@ -66,6 +68,7 @@ class Answer:
         self._head = bytearray()
         self._whole: list[bytes] = []
         self._tokens = Tokens()
+        self._shape: Shape | None = None  # of the events that carry a token and nothing else
         self._events = self._shared = 0
         self._first_event_ns = self._last_read_ns = -1
         self._usage: Usage | None = None
@@ -120,12 +123,22 @@ class Answer:
             self._done_mark = True
             self._events -= 1
             data = data[:-1]
+        begun = 0 if self._shape is not None else min(_FIRST_EVENTS, len(data))
+        self._decode(data[:begun], stamps)
+        same = regular(data[begun:], self._shape) if self._shape is not None else 0
+        self._tokens.stamps_ns += stamps[begun : begun + same]
+        self._tokens.kinds += [TokenKind.TEXT] * same
+        self._decode(data[begun + same :], stamps[begun + same :])
+
+    def _decode(self, data: list[bytes], stamps: list[int]) -> None:
+        """Take events as they are; what a plain one looked like is kept for the next."""
         try:
             events = decode_events(data) if data else []
         except msgspec.DecodeError:
             events = self._decode_one_by_one(data)
         kinds, keep_stamp = self._tokens.kinds, self._tokens.stamps_ns.append
-        for event, stamp_ns in zip(events, stamps, strict=False):
+        plain = -1
+        for at, (event, stamp_ns) in enumerate(zip(events, stamps, strict=False)):
             if event is None:
                 continue
             choices = event.choices
@@ -134,6 +147,8 @@ class Answer:
                 if kind:
                     keep_stamp(stamp_ns)
                     kinds.append(kind)
+                    if kind == TokenKind.TEXT:
+                        plain = at
                     if isinstance(choices[0].token_ids, list) and choices[0].token_ids:
                         self._tokens.counts[len(kinds) - 1] = len(choices[0].token_ids)
                     if event.usage is not None and (so_far := whole_number(event.usage.completion_tokens)) is not None:
@@ -147,6 +162,8 @@ class Answer:
                 self._usage = event.usage
             if event.error is not None or (choices is None and event.usage is None):
                 self._note_other(event)
+        if plain >= 0 and (latest := events[plain]) is not None:
+            self._shape = shape_of(data[plain], latest) or self._shape
 
     def _note_other(self, event: Event) -> None:
         """An error, JSON that is neither choices nor usage, or no JSON. The first problem is the one that is told."""

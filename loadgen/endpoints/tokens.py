@@ -5,6 +5,7 @@ came with others, or without an event, is counted and has none of its own.
 """
 
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 
@@ -49,7 +50,6 @@ def count_tokens(tokens: Tokens, usage: Usage | None, stream: bool) -> tuple[lis
                 if missing and kind == wanted:
                     sure[at] = True
                     missing -= 1
-    stamps = [stamp for stamp, is_token in zip(tokens.stamps_ns, sure, strict=True) if is_token]
-    kept = [count for count, is_token in zip(counts, sure, strict=True) if is_token]
-    empty = sum(1 for kind, is_token in zip(tokens.kinds, sure, strict=True) if is_token and kind != TokenKind.TEXT)
+    stamps, kept = list(compress(tokens.stamps_ns, sure)), list(compress(counts, sure))
+    empty = len(kept) - list(compress(tokens.kinds, sure)).count(TokenKind.TEXT)
     return stamps, kept, empty, total if total is not None else sum(kept), source
