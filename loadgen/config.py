@@ -14,8 +14,8 @@ from typing import Any
 from loadgen.errors import BadInputError
 from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
 
-RUN, SWEEP, REPORT, BATCH = "run", "sweep", "report", "batch"
-LOADS = frozenset((RUN, SWEEP, BATCH))
+RUN, SWEEP, REPORT, BATCH, SATURATE = "run", "sweep", "report", "batch", "saturate"
+LOADS = frozenset((RUN, SWEEP, BATCH, SATURATE))
 
 
 @dataclass(slots=True)
@@ -44,6 +44,8 @@ class Settings:
     request_rate: str | None = None
     batch_sizes: str = "1..32"
     repeats: int = 3
+    budget_ns: int = 600 * NS_PER_S
+    precision: float = 0.03
     burstiness: float = 1.0
     max_concurrency: int = 0
     duration_ns: int = 0
@@ -57,6 +59,7 @@ class Settings:
     gpu: str | None = None
 
     out: Path | None = None
+    resume: Path | None = None
     save_vllm: Path | None = None
     json: bool = False
     quiet: bool = False
@@ -133,6 +136,15 @@ def _warmup(text: str) -> str:
     return text
 
 
+def _share(text: str) -> float:
+    """`3%` or 0.03."""
+    number, percent, rest = text.partition("%")
+    value = _number(number) / (100 if percent else 1)
+    if rest or not 0.001 <= value <= 0.5:
+        raise BadInputError(f"'{text}' is not a precision.", "Write a percentage between 0.1% and 50%: 3%.")
+    return value
+
+
 def _positive_duration(text: str) -> int:
     duration_ns = parse_duration_ns(text)
     if duration_ns <= 0:
@@ -141,7 +153,10 @@ def _positive_duration(text: str) -> int:
 
 
 _SWEEP, _RUN, _BATCH = frozenset((SWEEP,)), frozenset((RUN,)), frozenset((BATCH,))
+_SATURATE = frozenset((SATURATE,))
 _PACED = frozenset((RUN, SWEEP))  # requests come one after another, not in batches
+_JUDGED = _PACED | _SATURATE
+_SIZED = LOADS - _SATURATE  # its length is known beforehand
 
 OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
@@ -178,22 +193,30 @@ OPTIONS: tuple[Option, ...] = (
     Option("--batch-sizes", "batch_sizes", "load", "1..32 (doubling), 1,4,16, all: all at once", commands=_BATCH),
     Option("--repeats", "repeats", "load", "how often the set is sent (3)", parse_count, "N", _BATCH),
     Option(
-        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _PACED
+        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _JUDGED
     ),
     Option(
         "--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", parse_count, "N", _PACED
     ),
+    Option(
+        "--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", parse_count, "N", _SATURATE
+    ),
+    Option("--budget", "budget_ns", "load", "time to spend at most (10m)", _positive_duration, "TIME", _SATURATE),
+    Option("--precision", "precision", "load", "how far off the answer may be (3%)", _share, "SHARE", _SATURATE),
     Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME", _PACED),
-    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", parse_count, "N"),
+    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", parse_count, "N", _SIZED),
     Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED),
-    Option("--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME"),
+    Option(
+        "--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME", _SIZED
+    ),
     Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
     Option(
-        "--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b", commands=_PACED
+        "--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b", commands=_JUDGED
     ),
     Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo"), commands=_PACED),
     Option("--gpu", "gpu", "judgement", "GPU[:MODEL or config.json]: MFU, MBU and the floor of a step", metavar="GPU"),
     Option("--out", "out", "output", "folder to make (runs/<when>-<name>)", Path, "FOLDER"),
+    Option("--resume", "resume", "output", "go on with the search in this folder", Path, "FOLDER", _SATURATE),
     Option("--save-vllm", "save_vllm", "output", "also write vLLM's result file", Path, "FILE", _RUN),
     Option("--json", "json", "output", "the summary on stdout, nothing else", None),
     Option("--quiet", "quiet", "output", "only the final table", None),
@@ -267,6 +290,8 @@ def _check(settings: Settings, command: str) -> None:
         raise BadInputError("--repeats must be at least 1.", "Three or more give an interval.")
     if command == RUN and settings.dataset == "all":
         raise BadInputError("A run has one dataset.", "Use `loadgen sweep --dataset all`, or name one.")
+    if command == SATURATE and settings.dataset == "all":
+        raise BadInputError("A search has one dataset: each saturates elsewhere.", "Name one: --dataset s2l.")
 
 
 def described(settings: Settings) -> dict[str, Any]:

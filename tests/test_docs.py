@@ -11,14 +11,14 @@ import pytest
 
 from loadgen.cli.flags import parser_of
 from loadgen.cli.main import COMMANDS, help_text
-from loadgen.config import RUN, SWEEP, make_settings, options_of
+from loadgen.config import RUN, SATURATE, SWEEP, make_settings, options_of
 from loadgen.endpoints.dialects import DIALECTS
 from loadgen.records.schema import RECORD, TELEMETRY
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("traces/*.md")])
 CLI = ROOT / "docs" / "cli.md"
-LOADS = {SWEEP: "one run per request rate", RUN: "one run"}
+LOADS = {SWEEP: "one run per request rate", SATURATE: "search for the saturation point", RUN: "one run"}
 
 
 def cli_page() -> str:

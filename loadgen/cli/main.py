@@ -18,9 +18,19 @@ from loadgen.errors import BadInputError, ExitCode, LoadgenError
 # name → (module, function, what it does)
 COMMANDS = {
     "sweep": ("loadgen.cli.load", "sweep", "one run per request rate; where the server saturates, and why"),
+    "saturate": (
+        "loadgen.cli.saturate",
+        "saturate",
+        "search: the rate it holds, also within an SLO, and what stops it",
+    ),
     "run": ("loadgen.cli.load", "run", "one run: open loop, closed loop, or both"),
     "batch": ("loadgen.cli.load", "batch", "offline: a fixed set of prompts in batches of 1, 2, 4 …"),
-    "serve": ("loadgen.cli.serve", "serve", "start a server: the simulator"),
+    "serve": (
+        "loadgen.cli.serve",
+        "serve",
+        "start an engine and wait until it is ready; the simulator is always there",
+    ),
+    "model": ("loadgen.cli.model", "model", "write a generated model to serve when there is none"),
     "report": ("loadgen.cli.report", "report", "rebuild the reports of a run or a sweep"),
     "roofline": (
         "loadgen.cli.roofline",

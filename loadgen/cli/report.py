@@ -1,4 +1,4 @@
-"""`loadgen report FOLDER`: rebuild summary, report and Parquet of a run, sweep or batch from its records."""
+"""`loadgen report FOLDER`: rebuild summary, report and Parquet of a run, sweep, batch or search from its records."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from loadgen.records import folder as run_folder
 
 def report_parser() -> Parser:
     """The options of the command."""
-    parser = Parser(prog="loadgen report", description="Rebuild the reports of a run, sweep or batch from its records.")
+    parser = Parser(prog="loadgen report", description="Rebuild the reports of a run, sweep, batch or search.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a run or of a sweep")
     parser.add_argument("--json", action="store_true", help="the summary on stdout, nothing else")
     return parser
@@ -23,9 +23,13 @@ def report(arguments: list[str]) -> int:
     from loadgen.batch import write_batch
     from loadgen.cli.screen import screen
     from loadgen.report.text import render_final
+    from loadgen.saturate import searched
     from loadgen.sweep import rewrite
 
-    summary = rewrite(options.folder, {"batch": write_batch})
+    if searched.is_search(options.folder):
+        summary = searched.rewrite(options.folder)
+    else:
+        summary = rewrite(options.folder, {"batch": write_batch})
     if options.json:
         print(json.dumps(summary))
     else:

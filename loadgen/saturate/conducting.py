@@ -1,0 +1,96 @@
+"""The search from its first probe to its answer: ask, make, write down, tell the search; again until it has its answer.
+
+What is decided is on disk before the next probe begins, so that an interrupted search is resumed by reading it.
+"""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loadgen.config import Settings
+from loadgen.engines.rest import Rest
+from loadgen.errors import RunFolderError
+from loadgen.prepare import SetUp, lengths_of
+from loadgen.progress import Observer, ignore
+from loadgen.saturate import probing, searched
+from loadgen.search import journal
+from loadgen.search.probe import Workload
+from loadgen.search.search import Limits, search
+
+_LENGTHS = 50_000  # drawn to know the workload's means to a third of a percent
+_IN_FLIGHT_MAX = 4096
+_FILES_KEPT = 64  # file descriptors that are not connections
+_REST_TOKENS = 8
+
+
+def saturate(
+    setup: SetUp,
+    folder: Path,
+    *,
+    observer: Observer = ignore,
+    point_done: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Search, or go on with the search in `folder`; the summary is written again after each probe.
+
+    Raises RunFolderError when `folder` holds a search that was begun with other options.
+    """
+    limits, workload = limits_of(setup.settings), workload_of(setup.settings)
+    entries = searched.opened(setup, folder, limits, workload)
+    points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
+    asking = search(limits, setup.slo)
+    rest: Rest | None = None
+    finished = False
+    try:
+        probe, number = next(asking), 1
+        while True:
+            if number > len(entries):
+                rest = rest or _rest(setup)
+                spent_ns = sum(each.judged.duration_ns for each in entries)
+                made = probing.make(
+                    setup,
+                    folder,
+                    number,
+                    probe,
+                    workload=workload,
+                    fastest=max((e.judged.throughput.value for e in entries if e.judged.throughput), default=0.0),
+                    rest=rest,
+                    later_ns=max(0.0, limits.budget_ns - spent_ns - probe.at_most_ns),
+                    observer=observer,
+                )
+                if made is None:
+                    break
+                journal.append(folder, made)
+                entries.append(made)
+                points.append(searched.point_of(folder, number, made))
+                searched.write(folder, entries, points, cut=True)
+                point_done(points[-1])
+            elif entries[number - 1].probe != probe:
+                raise RunFolderError(
+                    f"Probe {number} of the search in {folder} is not the one that this version would make.",
+                    "Begin a new search in another folder.",
+                )
+            probe, number = asking.send(entries[number - 1].judged), number + 1
+    except StopIteration:
+        finished = True
+    return searched.write(folder, entries, points, cut=not finished)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the search may spend; no more in flight than this process may open files."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = settings.max_concurrency or _IN_FLIGHT_MAX
+    return Limits(settings.budget_ns, settings.precision, most if files < 0 else max(1, min(most, files - _FILES_KEPT)))
+
+
+def workload_of(settings: Settings) -> Workload:
+    """The mean lengths of what the requests are drawn from."""
+    lengths = lengths_of(settings, settings.dataset, _LENGTHS)
+    return Workload(float(lengths.input_tokens.mean()), float(lengths.output_tokens.mean()))
+
+
+def _rest(setup: SetUp) -> Rest:
+    prompts = setup.prompts(setup.prompt_seed, lengths_of(setup.settings, setup.settings.dataset, 1))
+    settings = setup.settings
+    body = setup.protocol.body(prompts(0, _REST_TOKENS), 1, stream=settings.stream, extra=settings.extra_body)
+    return Rest(setup.asker, setup.protocol.path, body)

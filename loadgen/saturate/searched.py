@@ -1,0 +1,131 @@
+"""The folder of a search: search.json (what was asked), probes.jsonl (what was decided), a run folder per probe, and
+summary.json and report.html, which are made from these and can be made again.
+"""
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import loadgen
+from loadgen.analysis.saturation import saturation
+from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.analysis.sweep import SCHEMA
+from loadgen.config import described
+from loadgen.errors import RunFolderError
+from loadgen.prepare import SetUp
+from loadgen.records import folder as run_folder
+from loadgen.report.html import render_html
+from loadgen.run import command_line, write_reports
+from loadgen.search import journal, telling
+from loadgen.search.journal import Entry
+from loadgen.search.probe import Workload
+from loadgen.search.search import Answer, Limits, Pairs, _answer, _State
+
+
+def answer_of(made: Pairs, limits: Limits, slo: Slo | None) -> Answer:
+    """What is known by now."""
+    return _answer(_State(limits, slo, made), "")
+
+
+HEADER = "search.json"
+# What a resumed search may have changed: where the server is by now, how to get in, and what is shown.
+_MAY_DIFFER = {"base_url", "engine", "api_key", "header", "insecure", "timeout", "out", "resume", "json", "quiet"}
+
+
+def is_search(folder: Path) -> bool:
+    return (folder / HEADER).exists()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether it holds a search that was interrupted, or killed."""
+    if not is_search(folder):
+        return False
+    summary = folder / run_folder.SUMMARY
+    return not summary.exists() or bool(run_folder.read_json(summary).get("cut"))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The options that the search was begun with, by key. Raises RunFolderError when there is no search."""
+    if not is_search(folder):
+        raise RunFolderError(f"{folder} holds no search.", "Give the folder that `loadgen saturate` made.")
+    settings = run_folder.read_json(folder / HEADER).get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def opened(setup: SetUp, folder: Path, limits: Limits, workload: Workload) -> list[Entry]:
+    """Make the folder, or read what was judged before in it. Raises RunFolderError when it is another search's."""
+    settings = described(setup.settings)
+    if folder.exists():
+        before = settings_of(folder)
+        differing = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+        if differing := [key for key in differing if key not in _MAY_DIFFER]:
+            raise RunFolderError(
+                f"The search in {folder} was begun with another --{differing[0].replace('_', '-')}.",
+                "Give the same options, or begin a new search in another folder.",
+            )
+        return journal.mended(folder)
+    run_folder.create(folder)
+    started = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    header = {
+        "schema": SCHEMA,
+        "tool": {"name": "loadgen", "version": loadgen.__version__},
+        "command": command_line(),
+        "target": setup.target,
+        "dataset": setup.settings.dataset,
+        "seed": setup.settings.seed,
+        "started": started,
+        "slo": setup.slo.as_dict() if setup.slo else None,
+        "settings": settings,
+        "limits": dataclasses.asdict(limits),
+        "workload": dataclasses.asdict(workload),
+    }
+    run_folder.write_json(folder / HEADER, header)
+    return []
+
+
+def point_of(folder: Path, number: int, entry: Entry) -> dict[str, Any]:
+    """The point of a probe's run, with the probe's line beside it."""
+    point: dict[str, Any] = run_folder.read_json(folder / entry.run / run_folder.SUMMARY)["points"][0]
+    return point | {"run": entry.run, "probe": telling.row(number, entry)}
+
+
+def write(folder: Path, entries: list[Entry], points: list[dict[str, Any]], *, cut: bool) -> dict[str, Any]:
+    """`summary.json` and `report.html` from what is known by now."""
+    header = run_folder.read_json(folder / HEADER)
+    limits, slo = Limits(**header["limits"]), _slo(header)
+    answer = answer_of([(each.probe, each.judged) for each in entries], limits, slo)
+    reason = reason_of(points)
+    summary = header | {
+        "kind": "saturate",
+        "points": points,
+        "probes": [each["probe"] for each in points],
+        "saturation": telling.rates(answer, entries) | {"reason": reason},
+        "notes": answer.notes,
+        "cut": cut,
+        "answer": telling.sentences(answer, entries, reason, limits, slo.text if slo else ""),
+    }
+    run_folder.write_json(folder / run_folder.SUMMARY, summary)
+    (folder / run_folder.REPORT).write_text(render_html(summary))
+    return summary
+
+
+def reason_of(points: list[dict[str, Any]]) -> str:
+    """Why it saturates, in one sentence without its full stop: the one place where it is asked for."""
+    return str((saturation(points) or {}).get("reason") or "")
+
+
+def rewrite(folder: Path) -> dict[str, Any]:
+    """What `loadgen report` does with a search: everything derived is made again from journal and records."""
+    entries = journal.read(folder)
+    for each in entries:
+        write_reports(folder / each.run)
+    before = run_folder.read_json(folder / run_folder.SUMMARY) if (folder / run_folder.SUMMARY).exists() else {}
+    points = [point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
+    return write(folder, entries, points, cut=bool(before.get("cut", True)))
+
+
+def _slo(header: dict[str, Any]) -> Slo | None:
+    text = (header.get("slo") or {}).get("text")
+    return parse_slo(text) if text else None
