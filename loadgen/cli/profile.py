@@ -123,7 +123,7 @@ def _counts(text: str) -> list[int]:
 def _measure(options: argparse.Namespace, model: Transformer, wanted: Wanted) -> dict[str, Any]:
     named, path = find_gpu(options.gpu) if options.gpu else None, options.json
     if path:
-        _write(path, "{}")  # refuse before minutes of measuring
+        _write(path.with_name(f"{path.name}.part"), "")  # refuse before minutes of measuring
     bench = open_bench(options.device, plain=options.plain)
     datasheet = named or recognise(bench.name, bench.memory_bytes)
     if wanted.chosen == "datasheet" and datasheet is None:

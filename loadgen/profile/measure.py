@@ -104,12 +104,16 @@ def measure(
             kept = time.monotonic()
 
     with part("limits"):
-        profile.launch = measure_launch(bench, wanted.effort)
         profile.reached.extend(measure_limits(bench, model, wanted.effort, quick=wanted.quick))
         profile.measured = measured_gpu(bench.name, profile.reached, datasheet)
+        profile.launch = measure_launch(bench, wanted.effort)
     gpu = profile.gpu
     with part("self-test"):
         profile.checks.extend(check_all(bench, model))
+    if broken := [check for check in profile.checks if not check.passed and check.triton]:
+        bench.triton = False
+        why = broken[0].trouble or f"an error of {broken[0].error}"
+        profile.troubles.append(("Triton kernels", f"{broken[0].name}: {why}; torch operations take their place"))
     stopwatch = Stopwatch(bench, wanted.effort, _wrong(profile.checks))
     if wanted.sweep:
         with part("linear layers"):
