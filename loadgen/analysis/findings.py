@@ -26,6 +26,7 @@ class Code(StrEnum):
     CAP_HELD = "CAP_HELD"
     SERVER_ERRORS = "SERVER_ERRORS"
     SATURATED = "SATURATED"
+    MAYBE_SATURATED = "MAYBE_SATURATED"
     NO_PLATEAU = "NO_PLATEAU"
     FEW_SAMPLES = "FEW_SAMPLES"
     OUTPUT_LENGTH = "OUTPUT_LENGTH"
@@ -129,6 +130,12 @@ FINDINGS: dict[Code, _Template] = {
         "{achieved} of {offered} req/s completed, backlog grew to {backlog}.",
         "The server cannot keep up: latencies here grow with the length of the run and say nothing else.",
         "Read latencies at lower rates. To serve more: more replicas, a larger batch, or shorter outputs.",
+    ),
+    Code.MAYBE_SATURATED: (
+        _WARNING,
+        "At the end {growth} more requests were waiting or running than at the beginning, of {arrivals} that came.",
+        "It may be chance or a server that falls behind: so few requests cannot tell.",
+        "Run longer (--duration): some 2,000 requests after the server has filled are enough.",
     ),
     Code.NO_PLATEAU: (
         _WARNING,

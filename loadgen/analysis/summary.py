@@ -103,8 +103,12 @@ _RATES = ("achieved_rate", "request_throughput", "output_throughput", "total_tok
 
 
 def _changes(run: RunData, flow: Flow, window: Any, tpot_ns: Any, ttft_ns: Any) -> list[Any]:
-    """Level changes, where the plan itself has one level: a flat rate, or a closed loop."""
+    """Level changes, where the plan itself has one level: a flat rate, or a closed loop.
+
+    Of a run that crashed only what had ended is known: at its end that is the quick ones, which is no change of level.
+    """
     flat = isinstance(run.manifest.get("request_rate"), int | float) or flow.loop == "closed"
+    flat = flat and not run.manifest.get("cut")
     return unsteady(flow, window, {"tpot": tpot_ns, "ttft": ttft_ns}) if flat and flow.loop != "burst" else []
 
 
