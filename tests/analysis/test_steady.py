@@ -263,5 +263,7 @@ def test_a_run_that_nearly_looks_saturated_and_is_too_short_says_so() -> None:
 def test_a_crashed_run_says_nothing_about_its_level(cut: bool) -> None:
     """Of its last answers only the quick ones were recorded."""
     due_s = np.arange(900) * 0.1
-    point = summarise(queue_run(due_s, due_s + np.where(due_s < 45, 0.5, 2.0), request_rate=10.0, cut=cut))
+    point = summarise(
+        queue_run(due_s, due_s + np.where(due_s < 45, 0.5, 2.0), request_rate=10.0, cut=cut, warmup="none")
+    )
     assert (Code.NO_PLATEAU in {each["code"] for each in point["findings"]}) is not cut
