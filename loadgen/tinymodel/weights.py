@@ -29,6 +29,7 @@ class Weights:
         self._shape = shape
         self._unprintable = list(unprintable)
         self._seed = seed
+        self._scaled: dict[float, Halves] = {}
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -65,7 +66,7 @@ class Weights:
             return np.ones(size, np.float16)
         # The scale keeps the size of a random vector: 1 over the root of the width; the head's is twice that.
         scale = {"model.embed_tokens.weight": 1.0, "lm_head.weight": 2 / np.sqrt(size[-1])}
-        values = self._random(name, size) * np.float16(scale.get(name, 1 / np.sqrt(size[-1])))
+        values = self._random(name, size, float(scale.get(name, 1 / np.sqrt(size[-1]))))
         if name == "model.embed_tokens.weight":
             values[:, 0] = _LANE
         elif name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -76,7 +77,15 @@ class Weights:
             values[EOS, 0] = self._shape.eos_logit
         return values
 
-    def _random(self, name: str, size: tuple[int, ...]) -> Halves:
-        count, block = int(np.prod(size)), self._normals
-        start = int(generator(self._seed, f"tinymodel.{name}").integers(len(block)))
-        return np.resize(np.concatenate((block[start:], block[:start])), count).reshape(size)
+    def _random(self, name: str, size: tuple[int, ...], scale: float) -> Halves:
+        """The block from a place of the tensor's own, again and again; scaled once for all tensors of a width."""
+        if scale not in self._scaled:
+            self._scaled[scale] = self._normals * np.float16(scale)
+        block, count = self._scaled[scale], int(np.prod(size))
+        values = np.empty(count, np.float16)
+        at, place = 0, int(generator(self._seed, f"tinymodel.{name}").integers(len(block)))
+        while at < count:
+            piece = min(count - at, len(block) - place)
+            values[at : at + piece] = block[place : place + piece]
+            at, place = at + piece, 0
+        return values.reshape(size)

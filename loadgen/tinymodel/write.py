@@ -68,7 +68,7 @@ def _write_safetensors(path: Path, weights: Weights) -> None:
     with path.open("wb") as sink:
         sink.write(struct.pack("<Q", len(head)) + head)
         for _, values in weights.tensors():
-            sink.write(values.tobytes())
+            sink.write(values.data)
 
 
 def _count(size: tuple[int, ...]) -> int:
