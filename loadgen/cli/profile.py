@@ -7,7 +7,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from loadgen.profile import tables
 from loadgen.profile.bench import Bench, open_bench
 from loadgen.profile.document import describe
 from loadgen.profile.grid import coarse_first
-from loadgen.profile.measure import Wanted, measure
+from loadgen.profile.measure import Profile, Wanted, measure
+from loadgen.profile.pages import html_page, markdown_page, svg_files
 from loadgen.profile.recognise import recognise
 from loadgen.profile.selftest import check_all
 from loadgen.profile.timing import Effort
@@ -46,8 +47,8 @@ def profile_parser() -> Parser:
         description="Time each module of a model with random weights on the GPU at hand, beside its floor.",
         epilog=f"Known models: {', '.join(PRESETS)}. Known GPUs: {', '.join(GPUS)}.",
     )
-    about = "a known model, the path of a Hugging Face config.json, or a profile's own JSON, to show it again"
-    parser.add_argument("model", metavar="MODEL", help=about)
+    about = "a known model, the path of its config.json, or profiles' own JSON files, to show them again"
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=about)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it, with a tiny model")
     parser.add_argument("--gpu", metavar="GPU", help="whose datasheet stands beside (default: by the device's name)")
     parser.add_argument("--limits", choices=("measured", "datasheet"), default="measured", help="of the floors shown")
@@ -64,7 +65,11 @@ def profile_parser() -> Parser:
     parser.add_argument(
         "--selftest", action="store_true", help="only compare each module with float32; exit code 1 if one is off"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything as JSON, after every part")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything as JSON, while it is measured")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="also write tables and plots as one page")
+    parser.add_argument(
+        "--markdown", metavar="FILE", type=Path, help="also write them as Markdown, with SVG files beside it"
+    )
     return parser
 
 
@@ -72,13 +77,17 @@ def profile(arguments: list[str]) -> int:
     """Run the command; the exit code. Bad input, no torch and no GPU are one sentence and a hint on stderr."""
     try:
         options = profile_parser().parse_args(arguments)
-        document = _read_document(Path(options.model))
-        if document is None:
-            model, wanted = read_model(options.model), _wanted(options, arguments)
+        documents = [found for name in options.models if (found := _read_document(Path(name)))]
+        if len(documents) < len(options.models):
+            if len(options.models) > 1:
+                raise BadInputError("One model can be measured at a time.", "Only the JSON of profiles may be several.")
+            model, wanted = read_model(options.models[0]), _wanted(options, arguments)
             if options.selftest:
                 return _selftest(open_bench(options.device, plain=options.plain), model)
-            document = _measure(options, model, wanted)
-        _print(document)
+            documents = [_measure(options, model, wanted)]
+        for document in documents:
+            _print(document)
+        _write_pages(options, documents)
     except LoadgenError as error:
         print(f"loadgen profile: {error}\n{error.hint}", file=sys.stderr)
         return error.exit_code
@@ -132,11 +141,13 @@ def _measure(options: argparse.Namespace, model: Transformer, wanted: Wanted) ->
     def say(part: str) -> None:
         print(f"loadgen profile: {part}", file=sys.stderr, flush=True)
 
-    def keep(document: dict[str, Any]) -> None:
+    def keep(made: Profile) -> dict[str, Any]:
+        document = describe(made)
         if path:
             _write(path, _text(document))
+        return document
 
-    return describe(measure(bench, model, datasheet, wanted, say, lambda made: keep(describe(made))))
+    return keep(measure(bench, model, datasheet, wanted, say, keep))
 
 
 def _text(document: Mapping[str, Any]) -> str:
@@ -161,6 +172,18 @@ def _write(path: Path, text: str) -> None:
         raise BadInputError(
             f"{path} cannot be written: {error.strerror}.", "Give a file in a folder of yours."
         ) from error
+
+
+def _write_pages(options: argparse.Namespace, documents: Sequence[dict[str, Any]]) -> None:
+    if options.html and len(documents) > 1:
+        raise BadInputError("A page in HTML is of one profile.", "Give --html with one of them at a time.")
+    if options.html:
+        _write(options.html, html_page(documents[0]))
+    if options.markdown:
+        _write(options.markdown, markdown_page(documents))
+        for document in documents:
+            for name, text in svg_files(document).items():
+                _write(options.markdown.with_name(name), text)
 
 
 def _selftest(bench: Bench, model: Transformer) -> int:

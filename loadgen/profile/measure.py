@@ -76,7 +76,7 @@ def measure(
     datasheet: Gpu | None,
     wanted: Wanted,
     say: Callable[[str], None],
-    keep: Callable[[Profile], None],
+    keep: Callable[[Profile], object],
 ) -> Profile:
     """Measure all that is wanted; `say` is called with each part's name, `keep` with what there is every ten seconds.
 
