@@ -15,10 +15,11 @@ import sys
 import threading
 
 from loadgen.errors import BadInputError, LoadgenError
-from loadgen.simulator.deployment import find_model
+from loadgen.simulator.deployment import find_card, find_model
 from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.options import Options, build_engine, parse_options
 from loadgen.simulator.server import Simulator
+from loadgen.simulator.styles import STYLES
 from loadgen.units import NS_PER_MS
 
 _BACKLOG = 4096
@@ -60,6 +61,10 @@ async def _serve(options: Options) -> None:
             log,
             FrontEnd(round(options.http_ms * NS_PER_MS)),
             0 if options.is_fixed and options.max_num_seqs is None else max_num_seqs,
+            STYLES[options.style or "vllm"],
+            None if options.style else "loadgen",
+            options.stream_interval,
+            options.sse_ping_interval,
         )
         try:
             server = await loop.create_server(
@@ -72,7 +77,7 @@ async def _serve(options: Options) -> None:
         ready = {
             "ready": _url(options.host, server.sockets[0].getsockname()[1]),
             "model": options.models[0],
-            "gpu": None if options.is_fixed else options.gpu,
+            "gpu": None if options.is_fixed else find_card(options.gpu).name,
             "max_num_seqs": max_num_seqs,
         }
         gc.collect()

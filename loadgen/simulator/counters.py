@@ -29,6 +29,14 @@ class Histogram:
         self._counts[bisect_left(self._edges_ns, ns)] += 1
         self._sum_ns += ns
 
+    @property
+    def sum_s(self) -> float:
+        return self._sum_ns / NS_PER_S
+
+    @property
+    def count(self) -> int:
+        return sum(self._counts)
+
     def lines(self, name: str, labels: str) -> list[str]:
         lines, seen = [], 0
         edges = [*(str(edge / NS_PER_S) for edge in self._edges_ns), "+Inf"]

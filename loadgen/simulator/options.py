@@ -10,6 +10,7 @@ from loadgen.simulator.engine import Engine, FixedEngine, SteppedEngine
 from loadgen.simulator.gateway import Gateway
 from loadgen.simulator.kv_cache import STRATEGIES, BlockPool
 from loadgen.simulator.policies import POLICIES
+from loadgen.simulator.styles import STYLES
 from loadgen.simulator.timing import Costs, StepTime, gpu_costs
 from loadgen.units import NS_PER_MS, NS_PER_US
 
@@ -46,6 +47,9 @@ class Options(argparse.Namespace):
     eos_probability: float
     max_queue: int | None
     seed: int
+    style: str | None
+    stream_interval: int
+    sse_ping_interval: float | None
     api_key: str | None
     log: Path | None
     exit_with_stdin: bool
@@ -101,6 +105,11 @@ def parse_options(arguments: list[str]) -> Options:
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0, help="0 = a free one (default)")
+    server.add_argument("--style", choices=STYLES, help="whose dialect to speak (vllm, as loadgen's own)")
+    server.add_argument("--stream-interval", type=_count, default=1, metavar="N", help="tokens that share an event (1)")
+    server.add_argument(
+        "--sse-ping-interval", type=float, metavar="S", help="between two comments (the style's; 0: none)"
+    )
     server.add_argument("--api-key", metavar="KEY")
     server.add_argument("--log", type=Path, metavar="FILE", help="JSONL: the true times of every request")
     server.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does")

@@ -1,5 +1,7 @@
 """The rim: HTTP in, an engine driven in real time, bytes out. Everything that decides anything is behind it.
 
+Whom it plays stands in a `Style`; here it is only asked which paths there are and what a connection goes through.
+
 One alarm wakes the loop once per step for all sequences. Requests carry the time when their last byte was read, stamped
 first thing in the read callback; the engine counts from that, so a busy loop is late but never wrong.
 """
@@ -11,22 +13,28 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, TextIO
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from loadgen.simulator.alarm import new_alarm
-from loadgen.simulator.answer import Answer, Outlet, Tally
-from loadgen.simulator.counters import metrics_text
+from loadgen.simulator.answer import Answer, Manner, Outlet, Tally
 from loadgen.simulator.engine import Engine
 from loadgen.simulator.front_end import FrontEnd
+from loadgen.simulator.listing import models_answer
+from loadgen.simulator.metrics import METRICS
 from loadgen.simulator.protocol import Refusal, read_ask, read_body, read_token_ids
 from loadgen.simulator.sequence import State
+from loadgen.simulator.styles import STYLES
+from loadgen.simulator.styles.style import Style
+from loadgen.simulator.text import token_ids
+from loadgen.simulator.wire import END, chunks, make_id
 from loadgen.units import NS_PER_MS
 
 _BODY_BYTES_MAX = 64 << 20
-_IDLE_S = 75.0
 _CLOSE_S = 1.0  # for requests that were cut off to be logged
 _NO_LOG: Any = None  # aiohttp takes None for "no access log", though its types do not say so
 
@@ -44,8 +52,9 @@ class StampingProtocol(web.RequestHandler):
 class EventStream(web.StreamResponse):
     """A chunked answer of which aiohttp writes only the headers; the choices write every chunk, the last one too."""
 
-    def __init__(self) -> None:
-        super().__init__(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    def __init__(self, style: Style, request_id: str) -> None:
+        headers = {"Content-Type": style.stream_type} | dict(style.headers) | dict(style.stream_headers)
+        super().__init__(headers=headers | ({"x-request-id": request_id} if style.request_id else {}))
         self.enable_chunked_encoding()
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -67,7 +76,12 @@ class Simulator:
         log: TextIO | None = None,
         front_end: FrontEnd | None = None,
         max_num_seqs: int = 0,
+        style: Style = STYLES["vllm"],
+        owner: str | None = None,
+        tokens_per_event: int = 1,
+        ping_s: float | None = None,
     ) -> None:
+        """`owner` of the models and `ping_s` between two comments: the style's own where None."""
         self._engine = engine
         self._models = models
         self._max_model_len = max_model_len
@@ -76,6 +90,10 @@ class Simulator:
         self._authorization = f"Bearer {api_key}".encode() if api_key else None
         self._vocabulary = vocabulary
         self._log = log
+        self._style = style
+        self._owner = owner or style.owner
+        self._ping_s = style.ping_s if ping_s is None else ping_s
+        self._manner = Manner(style, self._end_early, self._silent, tokens_per_event, log is not None)
         self._front_end = front_end or FrontEnd()
         self._max_num_seqs = max_num_seqs
         self._tally = Tally()
@@ -93,14 +111,18 @@ class Simulator:
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/v1/completions"): self._completion,
             ("GET", "/v1/models"): self._list_models,
-            ("GET", "/health"): self._health,
-            ("GET", "/metrics"): self._metrics,
-            ("POST", "/tokenize"): self._tokenize,
+            **{("GET", path): self._metrics for path in style.metrics},
         }
+        if style.health is not None:
+            self._routes["GET", "/health"] = self._health
+        if style.props:
+            self._routes["GET", "/props"] = self._props
+        if style.tokenize:
+            self._routes["POST", "/tokenize"] = self._tokenize
 
     def new_connection(self) -> asyncio.Protocol:
         """The protocol factory for `loop.create_server`."""
-        return StampingProtocol(self._server, loop=self._loop, access_log=_NO_LOG, keepalive_timeout=_IDLE_S)
+        return StampingProtocol(self._server, loop=self._loop, access_log=_NO_LOG, keepalive_timeout=self._style.idle_s)
 
     async def close(self) -> None:
         """Drop every connection, log what was cut off, stop the clockwork."""
@@ -143,19 +165,47 @@ class Simulator:
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=_BODY_BYTES_MAX)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        route = self._routes.get((request.method, request.path))
         try:
-            if route is None:
-                known = any(path == request.path for _, path in self._routes)
-                status, detail = (405, "Method Not Allowed") if known else (404, "Not Found")
-                return web.json_response({"detail": detail}, status=status)
-            if self._authorization is not None and request.path.startswith("/v1/"):
-                given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-                if not hmac.compare_digest(given, self._authorization):
-                    return web.json_response({"error": "Unauthorized"}, status=401)
-            return await route(request)
+            return await self._route(request)(request)
         except Refusal as refusal:
-            return web.Response(status=refusal.status, body=refusal.body, content_type="application/json")
+            answer = self._reply(refusal.body, refusal.status, refusal.content_type, request=request)
+            if self._style.closes:
+                answer.headers.pop("Keep-Alive", None)
+                answer.force_close()
+            return answer
+
+    def _route(self, request: web.BaseRequest) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        """What answers a request. Raises Refusal."""
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            if any(path == request.path for _, path in self._routes):
+                raise Refusal(self._style, "method", "Method Not Allowed")
+            raise Refusal(self._style, "path", "Not Found")
+        if self._authorization is not None and request.path.startswith("/v1/"):
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self._authorization):
+                raise Refusal(self._style, "key", "Unauthorized")
+        return route
+
+    def _reply(
+        self,
+        body: bytes,
+        status: int = 200,
+        kind: str = "",
+        request_id: str = "",
+        request: web.BaseRequest | None = None,
+    ) -> web.Response:
+        """An answer in one piece, with the headers of the style."""
+        style = self._style
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR and kind.startswith("text/plain"):  # nobody caught it in there
+            fault = web.Response(status=status, body=body, headers={"Content-Type": kind} | dict(style.headers[:1]))
+            fault.force_close()
+            return fault
+        headers = ({"Content-Type": kind or style.json_type} if body else {}) | dict(style.headers)
+        if style.request_id:
+            given = request.headers.get("X-Request-Id") if request is not None else None
+            headers["x-request-id"] = request_id or given or make_id("hex32", self._random)
+        return web.Response(status=status, body=body or None, headers=headers)
 
     async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._generate(request, chat=True)
@@ -165,42 +215,79 @@ class Simulator:
 
     async def _generate(self, request: web.BaseRequest, chat: bool) -> web.StreamResponse:
         raw = await request.read()
-        protocol, transport = request.protocol, request.transport
+        protocol, transport, style = request.protocol, request.transport, self._style
         if transport is None:
             raise ConnectionResetError("the client left before it was answered")
         assert isinstance(protocol, StampingProtocol)
         received_ns = await self._front_end.serve(protocol.received_ns)
-        body = read_body(raw, self._models)
-        ask = read_ask(body, chat, self._max_model_len)
+        body = read_body(raw, self._models, style, chat)
+        request_id = request.headers.get("X-Request-Id") or make_id(style.id_form, self._random)
+        try:
+            ask = read_ask(body, chat, self._max_model_len, style)
+        except Refusal as refusal:
+            if refusal.kind == "context" and body.stream and style.too_long != "refused":
+                return await self._say_nothing(request, request_id)
+            raise
         if not self._engine.accepts(len(ask.prompt_tokens)):
             self._tally.counters.refusals += 1
-            sentence = f"The queue is full: {self._engine.waiting} sequences wait already."
-            raise Refusal(429, sentence, "TooManyRequestsError")
+            raise Refusal(style, "full", f"The queue is full: {self._engine.waiting} sequences wait already.")
         if ask.stream and request.version < HttpVersion11:
-            raise Refusal(400, "A stream needs HTTP/1.1.", param="stream")
-        request_id = request.headers.get("X-Request-Id") or f"{self._random.getrandbits(64):016x}"
-        model = body.model or self._models[0]
-        stream = EventStream() if ask.stream else None
+            raise Refusal(style, "invalid", "A stream needs HTTP/1.1.", param="stream")
+        known = body.model in self._models or (style.echoes_model and body.model)
+        model = body.model if known and body.model else self._models[0]
+        stream = EventStream(style, self._header_id(request_id)) if ask.stream else None
         if stream is not None:
             await stream.prepare(request)  # the headers leave at once, before the prompt is computed
-        answer = Answer(
-            ask,
-            request_id,
-            model,
-            received_ns,
-            self._tally,
-            self._end_early,
-            Outlet(transport) if stream is not None else None,
-            self._log is not None,
-        )
+        outlet = Outlet(transport) if stream is not None else None
+        answer_id = style.spelling(chat=chat).id_prefix.decode() + request_id
+        answer = Answer(ask, answer_id, model, received_ns, self._tally, self._manner, outlet)
+        if outlet is not None:
+            answer.open_stream()
         sequences = [choice.sequence for choice in answer.choices]
         self._engine.submit(sequences)
         self._alarm.set(self._engine.next_due_ns)
+        pings = self._ping_later(outlet, answer, 0) if outlet is not None and self._ping_s and style.ping else None
         try:
             await answer.done
         finally:
+            if pings is not None:
+                pings[0].cancel()
             self._end(answer, request_id)
-        return stream or web.Response(body=answer.body(), content_type="application/json")
+        if stream is None:
+            return self._reply(answer.body(), request_id=self._header_id(request_id))
+        if style.closes:
+            transport.close()
+        return stream
+
+    async def _say_nothing(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """What some servers do with a prompt that is too long: a stream that is empty, or one that never begins."""
+        stream = EventStream(self._style, self._header_id(request_id))
+        await stream.prepare(request)
+        if self._style.too_long == "silent":
+            await self._loop.create_future()  # until the client leaves
+        if request.transport is not None:
+            request.transport.write(END)
+            request.transport.close()
+        return stream
+
+    def _header_id(self, request_id: str) -> str:
+        """What x-request-id says; drawn only where it is said."""
+        return make_id("hex32", self._random) if self._style.request_id == "own" else request_id
+
+    def _ping_later(self, outlet: Outlet, answer: Answer, seen: int) -> list[asyncio.TimerHandle]:
+        """Send a comment every `ping_s`; the one entry of the list is the timer that is set now."""
+        style = self._style
+        timer: list[asyncio.TimerHandle] = []
+
+        def ping(seen: int) -> None:
+            emitted = answer.progress
+            if not style.ping_silent or emitted == seen:
+                now = datetime.now(UTC).isoformat(" ")
+                outlet.write(chunks([style.ping.replace(b"%(now)b", now.encode())], glued=False))
+            timer[0] = self._loop.call_later(self._ping_s, ping, emitted)
+
+        timer.append(self._loop.call_later(self._ping_s, ping, seen))
+        return timer
 
     def _end(self, answer: Answer, request_id: str) -> None:
         """Free what an aborted answer still holds, and log the answer's true times."""
@@ -232,20 +319,39 @@ class Simulator:
                     return token
         return output_tokens
 
-    async def _list_models(self, _: web.BaseRequest) -> web.StreamResponse:
-        common = {"object": "model", "created": self._started, "owned_by": "loadgen", "root": self._models[0]}
-        common |= {"parent": None, "max_model_len": self._max_model_len}
-        return web.json_response({"object": "list", "data": [{"id": name} | common for name in self._models]})
+    def _silent(self, output_tokens: int) -> frozenset[int]:
+        """At which tokens a stop was overruled, by the same coin."""
+        if self._eos_probability <= 0:
+            return frozenset()
+        return frozenset(k for k in range(output_tokens) if self._random.random() < self._eos_probability)
 
-    async def _health(self, _: web.BaseRequest) -> web.StreamResponse:
-        return web.Response()
+    async def _list_models(self, request: web.BaseRequest) -> web.StreamResponse:
+        status, body, kind = models_answer(
+            self._style, self._models, self._owner, self._started, self._max_model_len, self._vocabulary
+        )
+        return self._reply(body, status, kind, request=request)
 
-    async def _metrics(self, _: web.BaseRequest) -> web.StreamResponse:
+    async def _health(self, request: web.BaseRequest) -> web.StreamResponse:
+        return self._reply(self._style.health or b"", request=request)
+
+    async def _props(self, request: web.BaseRequest) -> web.StreamResponse:
+        known: dict[bytes, bytes | int] = {b"context": self._max_model_len, b"slots": self._max_num_seqs}
+        known[b"model"] = json.dumps(self._models[0]).encode()
+        return self._reply(self._style.props % known, request=request)
+
+    async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._front_end.pause()
         counters, lateness = self._tally.counters, self._tally.lateness
-        text = metrics_text(counters, self._engine, lateness, self._models[0], self._max_num_seqs)
-        return web.Response(body=text.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        expose = METRICS[self._style.metrics[request.path]]
+        text, kind = expose(counters, self._engine, lateness, self._models[0], self._max_num_seqs)
+        return self._reply(text.encode(), kind=kind, request=request)
 
     async def _tokenize(self, request: web.BaseRequest) -> web.StreamResponse:
-        tokens = read_token_ids(read_body(await request.read(), self._models), self._vocabulary)
+        """vLLM's, or llama.cpp's, which knows `content` and counts nothing."""
+        raw = await request.read()
+        body = read_body(raw, self._models, self._style)
+        if self._style.tokenize == "llama.cpp":
+            tokens = token_ids(str(json.loads(raw).get("content", "")), self._vocabulary)
+            return self._reply(json.dumps({"tokens": tokens}, separators=(",", ":")).encode())
+        tokens = read_token_ids(body, self._vocabulary, self._style)
         return web.json_response({"count": len(tokens), "max_model_len": self._max_model_len, "tokens": tokens})

@@ -48,7 +48,7 @@ def test_it_says_when_it_is_ready_serves_and_ends_cleanly(tmp_path: Path, number
 def test_it_ends_with_stdin_even_while_it_answers(tmp_path: Path) -> None:
     log = tmp_path / "truth.jsonl"
     with simulator("--exit-with-stdin", "--log", str(log)) as (process, ready):
-        assert ready == {"ready": ready["ready"], "model": "llama-2-7b", "gpu": "l4", "max_num_seqs": 32}
+        assert ready == {"ready": ready["ready"], "model": "llama-2-7b", "gpu": "L4", "max_num_seqs": 32}
         body = json.dumps({"prompt": "a b", "max_tokens": 1000, "stream": True}).encode()
         with urllib.request.urlopen(ready["ready"] + "/v1/completions", body, timeout=5) as response:
             assert response.readline().startswith(b"data: ")
