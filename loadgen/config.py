@@ -124,9 +124,9 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise BadInputError(f"--extra-body is not JSON: {error}.", """Write it as '{"temperature": 0}'.""") from None
+        raise BadInputError(f"'{text}' is not JSON: {error}.", """Write it as '{"temperature": 0}'.""") from None
     if not isinstance(value, dict):
-        raise BadInputError("--extra-body is not a JSON object.", """Write it as '{"temperature": 0}'.""")
+        raise BadInputError(f"'{text}' is not a JSON object.", """Write it as '{"temperature": 0}'.""")
     return value
 
 
@@ -143,6 +143,14 @@ def _share(text: str) -> float:
     if rest or not 0.001 <= value <= 0.5:
         raise BadInputError(f"'{text}' is not a precision.", "Write a percentage between 0.1% and 50%: 3%.")
     return value
+
+
+def _some(text: str) -> int:
+    """A count of at least one: 0 would be taken for "not given"."""
+    count = parse_count(text)
+    if count < 1:
+        raise BadInputError(f"{text} is too few.", "Leave it out, or write 1 or more.")
+    return count
 
 
 def _positive_duration(text: str) -> int:
@@ -191,20 +199,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("--rates", "rates", "load", "1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
     Option("--request-rate", "request_rate", "load", "8, ramp:1..32/60s, steps:1@30s,8@30s, inf", commands=_RUN),
     Option("--batch-sizes", "batch_sizes", "load", "1..32 (doubling), 1,4,16, all: all at once", commands=_BATCH),
-    Option("--repeats", "repeats", "load", "how often the set is sent (3)", parse_count, "N", _BATCH),
+    Option("--repeats", "repeats", "load", "how often the set is sent (3)", _some, "N", _BATCH),
     Option(
         "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _JUDGED
     ),
-    Option(
-        "--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", parse_count, "N", _PACED
-    ),
-    Option(
-        "--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", parse_count, "N", _SATURATE
-    ),
+    Option("--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", _some, "N", _PACED),
+    Option("--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", _some, "N", _SATURATE),
     Option("--budget", "budget_ns", "load", "time to spend at most (10m)", _positive_duration, "TIME", _SATURATE),
     Option("--precision", "precision", "load", "how far off the answer may be (3%)", _share, "SHARE", _SATURATE),
     Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME", _PACED),
-    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", parse_count, "N", _SIZED),
+    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", _some, "N", _SIZED),
     Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED),
     Option(
         "--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME", _SIZED
@@ -258,6 +262,8 @@ def _assign(settings: Settings, option: Option, value: Any) -> None:
             raise BadInputError(f"{option.flag} is a switch: '{value}' is not true or false.")
         setattr(settings, option.field, value)
         return
+    if value == "":
+        raise BadInputError(f"{option.flag} is empty.", "Leave it out, or give it a value.")
     try:
         if option.repeated:
             pairs = value.items() if isinstance(value, dict) else map(option.parse, map(str, _listed(value)))
@@ -278,16 +284,12 @@ def _check(settings: Settings, command: str) -> None:
     """What no single option can know."""
     if settings.base_url and settings.engine:
         raise BadInputError("--base-url and --engine exclude each other.", "Either a running server or one to start.")
-    if settings.base_url == "":
-        raise BadInputError("--base-url is empty.", "Write it like http://127.0.0.1:8000.")
     if settings.fail_on == "slo" and not settings.slo:
         raise BadInputError("--fail-on slo needs --slo.", "Write for instance --slo ttft_p99=500ms.")
     if settings.duration_ns and settings.num_prompts:
         raise BadInputError("--duration and --num-prompts exclude each other.", "A run ends by one of them.")
     if not settings.burstiness > 0:
         raise BadInputError("--burstiness must be above 0.", "1 is Poisson, 0.25 comes in bursts, inf is constant.")
-    if settings.repeats < 1:
-        raise BadInputError("--repeats must be at least 1.", "Three or more give an interval.")
     if command == RUN and settings.dataset == "all":
         raise BadInputError("A run has one dataset.", "Use `loadgen sweep --dataset all`, or name one.")
     if command == SATURATE and settings.dataset == "all":

@@ -42,6 +42,8 @@ from loadgen.workload.prompts import (
 from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
 from loadgen.workload.words import WORDS
 
+_UNLIMITED_SEQS = 1_000_000  # what the simulator says when nothing limits its batch
+
 
 @dataclass(slots=True)
 class SetUp:
@@ -88,8 +90,10 @@ def _engine_in_words(engine: Launched) -> str:
     if "engine" in about:
         cap = f", {about['max_num_seqs']} sequences at once" if about.get("max_num_seqs") else ""
         return f"{about['name']} {about.get('version', '')}".strip() + f": {about['model']}{cap}"
-    batch = f"{about.get('max_num_seqs')} sequences at once"
-    return f"the embedded simulator: {about.get('model')} on {about.get('gpu')}, {batch}"
+    place = f" on {about['gpu']}" if about.get("gpu") else ", its times fixed"
+    seqs = int(about.get("max_num_seqs") or 0)
+    batch = f", {seqs} sequences at once" if 0 < seqs < _UNLIMITED_SEQS else ""
+    return f"the embedded simulator: {about.get('model')}{place}{batch}"
 
 
 @contextmanager
