@@ -67,7 +67,7 @@ def probe(
     `engine` is known when it was started by us: then its row of the table is tried first.
     """
     known = ENGINES.get(engine or "")
-    listed = _models(asker)
+    listed = _models(asker, model is None)
     name = model or _only_model(asker, listed)
     entry = next((one for one in listed or [] if one.get("id") == name), {})
     protocol = Protocol(name, endpoint, DIALECTS[0], engine=_engine(entry))
@@ -89,12 +89,18 @@ def probe(
     )
 
 
-def _models(asker: Asker) -> list[dict[str, Any]] | None:
-    """What /v1/models lists; None when the server has no such list."""
+def _models(asker: Asker, needed: bool) -> list[dict[str, Any]] | None:
+    """What /v1/models lists; None when the server has no such list. When it is `needed`, failing is an error."""
     status, body = asker.ask("/v1/models", timeout_s=_LIST_TIMEOUT_S)
     if status in (401, 403):
         raise TargetError(
             f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."
+        )
+    if status >= 500 and needed:
+        words = failure_text(body).rstrip(".")
+        raise TargetError(
+            f"{asker.target.url('/v1/models')} fails with HTTP {status}{': ' if words else ''}{words}.",
+            "Is the server still loading, or down behind its gateway? Its own log may say more.",
         )
     try:
         answer = msgspec.json.decode(body)
@@ -196,7 +202,7 @@ def _refusal(
     asker: Asker, protocol: Protocol, status: int, text: str, listed: list[dict[str, Any]] | None
 ) -> TargetError:
     """The sentence for a server that takes no request at all."""
-    place = asker.target.url(protocol.path)
+    place, text = asker.target.url(protocol.path), text.rstrip(".")
     if status in (401, 403):
         return TargetError(
             f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."

@@ -62,6 +62,7 @@ def refused(url: str, **changes: Any) -> TargetError:
     assert caught.value.exit_code is ExitCode.USAGE
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+    assert not str(caught.value).endswith("..")
     assert caught.value.hint
     return caught.value
 
@@ -199,6 +200,18 @@ def test_no_list_of_models() -> None:
         assert "does not say which model it serves" in str(refused(server.url))
         assert find_out(server.url, model="m").model == "m"
         assert bodies(server)[-1]["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html><title>502 Bad Gateway</title>", b'{"error": {"message": "Loading."}}']
+)
+def test_a_list_of_models_that_fails(content: bytes) -> None:
+    """It is not that the server does not say: it says that it cannot."""
+    with Server(by_path({MODELS: lambda _: http(content, "502 Bad Gateway"), COMPLETIONS: answer})) as server:
+        error = refused(server.url)
+        assert "/v1/models fails with HTTP 502" in str(error)
+        assert "still loading" in error.hint
+        assert find_out(server.url, model="m").model == "m"
 
 
 def test_several_models() -> None:
