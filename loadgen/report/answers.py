@@ -82,7 +82,7 @@ def _stable_rate(summary: Any) -> Answer | None:
 def _goodput_rate(summary: Any) -> Answer | None:
     value, low, high = estimate(at(summary, "saturation", "max_goodput_rate"))
     label, meaning = "Highest rate within the SLO", "every limit of the SLO still holds"
-    if value is None:
+    if not value:  # 0: missed at every rate that was tried
         return None if high is None else Answer(label, f"< {say(high, _RATE)}", "missed there already", meaning)
     if low is not None and high is None:
         return Answer(label, f"≥ {say(value, _RATE)}", "held at every rate tested", meaning)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loadgen.report import details, facts, tables
+from loadgen.report import details, facts, search_story, tables
 from loadgen.report.answers import answers
 from loadgen.report.curves import axis_of, curve_charts
 from loadgen.report.markup import Markup, element, join
@@ -29,6 +29,7 @@ from loadgen.report.reading import (
     target_line,
     words,
 )
+from loadgen.report.search_charts import ladder_chart, search_charts
 from loadgen.report.words import DEFINITIONS, verdict_of
 
 _HERE = Path(__file__)
@@ -48,7 +49,7 @@ def render_html(summary: dict[str, Any]) -> str:
         element("style", Markup(_HERE.with_name("page.css").read_text(encoding="utf-8"))),
     )
     points = points_of(summary)
-    sections: list[Markup | None] = [_answer(summary, points)]
+    sections: list[Markup | None] = [_answer(summary, points), _search(summary), _decisions(summary)]
     if kind != "run":
         sections += [_curves(summary, points), _distributions(points), _findings(points), _points(summary, points)]
     else:
@@ -127,6 +128,27 @@ def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | 
     reason = sentence(words(summary, "saturation", "reason"))
     because = element("li", element("span", "why", class_="badge"), " ", reason) if reason else None
     return element("ul", because, *lines, class_="verdicts") if lines or because else None
+
+
+def _search(summary: dict[str, Any]) -> Markup | None:
+    """How a search found what it says; None for everything else."""
+    lead = (
+        "Each dot is one probe at that request rate; hover over it for its figures. A stroke is its 95 % confidence "
+        "interval, a hollow dot does not count or was not decided, and the coloured columns are the intervals of the "
+        "rates that were found."
+    )
+    return _section("search", "What was found", lead, search_charts(summary), ladder_chart(summary))
+
+
+def _decisions(summary: dict[str, Any]) -> Markup | None:
+    table = search_story.probe_table(summary)
+    if not table:
+        return None
+    copy = element("p", element("button", "copy table", data_copy="#probes-table"), class_="tools")
+    parts = [element("p", search_story.LITTLE, class_="lead"), element("p", search_story.TABLE_LEAD, class_="lead")]
+    return _section(
+        "probes", "How it was found", "", search_story.steps(), *parts, copy, table, search_story.notes(summary)
+    )
 
 
 def _curves(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:

@@ -21,6 +21,7 @@ from rich.text import Text
 from loadgen.clock import Clock, MonotonicClock
 from loadgen.progress import Progress
 from loadgen.report.reading import NOT_KNOWN, metric, point_name, say, words
+from loadgen.report.search_screen import probe_line, probes_table
 from loadgen.report.text import points_table, verdict_text
 from loadgen.units import NS_PER_MS, format_duration, format_number
 
@@ -71,7 +72,8 @@ class PlainView(QuietView):
     def point_done(self, point: dict[str, Any], /) -> None:
         self._done += 1
         of = f"/{self._points}" if self._points else ""
-        print(f"point {self._done}{of}: {point_line(point)}", file=self._stream, flush=True)
+        line = f"probe {probe_line(point)}" if "probe" in point else f"point {self._done}{of}: {point_line(point)}"
+        print(line, file=self._stream, flush=True)
 
 
 def point_line(point: dict[str, Any]) -> str:
@@ -154,7 +156,9 @@ class LiveView:
             return panel
         hidden = len(self._finished) - len(shown)
         earlier = [Text(f"… and {hidden} before", style="dim")] if hidden else []
-        return Group(panel, points_table(shown, None, width, terse=True), *earlier)
+        probes = [point["probe"] for point in shown if "probe" in point]
+        table = probes_table(probes, width) if probes else points_table(shown, None, width, terse=True)
+        return Group(panel, table, *earlier)
 
     def _rows(self, progress: Progress, width: int) -> list[tuple[str, Text]]:
         trail = max(width - 42, 8)
@@ -163,7 +167,8 @@ class LiveView:
         lag = NOT_KNOWN if progress.lag_p99_ms is None else say(progress.lag_p99_ms, "ms")
         failed = Text(f"{progress.failed:,} failed", style="bold red" if progress.failed else "")
         planned = f" of {progress.planned:,}" if progress.planned and width >= 72 else ""
-        rows = [
+        rows = [("probe", Text(words(progress.note)))] if progress.note else []
+        rows += [
             ("rate, req/s", Text(rate)),
             (
                 "requests",

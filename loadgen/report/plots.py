@@ -17,6 +17,7 @@ Label = Callable[[float], str]
 WIDTH, HEIGHT = 460, 250  # of every chart, in SVG units: two fit side by side on a page, one on a phone
 _TOP, _BOTTOM, _RIGHT = 34, 40, 14
 _SMALLEST = 1e-9  # of any unit that we draw; what is smaller counts as zero
+RIGHT_EDGE, FLOOR, CEILING = WIDTH - _RIGHT, HEIGHT - _BOTTOM, _TOP  # of the frame; its left edge hangs on the labels
 _LETTER = 6.3  # mean width of a letter of the 11 px label, on the wide side
 
 
@@ -107,9 +108,13 @@ def make_frame(
     y_label: Label = format_number,
 ) -> Frame:
     """A frame as large as its labels allow: y is made first, because its labels need room on the left of x."""
-    vertical = y(HEIGHT - _BOTTOM, _TOP)
-    left = 12 + _LETTER * max(len(y_label(tick)) for tick in vertical.ticks)
-    return Frame(x(left, WIDTH - _RIGHT), vertical, x_label, y_label)
+    vertical = y(FLOOR, CEILING)
+    return Frame(x(left_of(vertical, y_label), RIGHT_EDGE), vertical, x_label, y_label)
+
+
+def left_of(y: Scale, y_label: Label = format_number) -> float:
+    """Where the frame begins: charts one above the other share the largest."""
+    return 12 + _LETTER * max(len(y_label(tick)) for tick in y.ticks)
 
 
 def chart(frame: Frame, layers: Sequence[Markup], *, name: str, x_title: str, y_title: str) -> Markup:

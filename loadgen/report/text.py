@@ -28,10 +28,13 @@ from loadgen.report.reading import (
     sequence,
     words,
 )
+from loadgen.report.search_screen import latency_trail, probes_table
 from loadgen.report.words import COLUMNS, TONES, Column, severity_of, verdict_of
 from loadgen.units import format_number
 
 TONE_STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "info": "cyan"}
+# What a search provokes on purpose: it overloads the server, and stops as soon as it knows enough.
+PROVOKED = frozenset({"SATURATED", "NO_PLATEAU", "CENSORED", "FEW_SAMPLES"})
 _GAP = 2  # blanks between two columns, one of them the divider of the box
 
 
@@ -43,11 +46,18 @@ def render_final(summary: dict[str, Any], console: Console, report: str = "") ->
         console.print(Text(answer, style="bold"))
     if at(summary, "cut") is True:
         console.print(Text("Interrupted: this is what was measured until then.", style="yellow"))
-    if points:
+    probes = sequence(summary, "probes")
+    if probes:
+        trail = latency_trail(summary)
+        console.print(Padding(probes_table(probes, console.width), (1, 0, 0, 0), expand=False))
+        console.print(Text(f"in brackets: 95 % confidence interval\n{trail}", style="dim"))
+    elif points:
         console.print(Padding(points_table(points, summary, console.width), (1, 0, 0, 0), expand=False))
         if any(sequence(point, "indicative") for point in points):
             console.print(Text("~ too few samples for this percentile: a hint, not a measurement", style="dim"))
     for finding, where in group_findings(points):
+        if probes and words(finding, "code") in PROVOKED:
+            continue
         _print_finding(finding, where, console)
     if report:
         console.print(Text.assemble("\nReport: ", (words(report), "underline")))
