@@ -27,6 +27,8 @@ class Outcome(StrEnum):
     CENSORED = "censored"  # still running when the run ended
 
 
+STAMP_BYTES: Final = 48
+
 FAILED: Final = frozenset(Outcome) - {Outcome.OK, Outcome.CENSORED}
 
 
@@ -37,19 +39,22 @@ class Started(msgspec.Struct, tag="started", array_like=True, gc=False):
 
 
 class Part(msgspec.Struct, tag="part", array_like=True, gc=False):
-    """Bytes of an answer that came since the last part.
+    """Bytes of an answer that came since the last part, and the clocks of its reads as they were found.
 
-    body        the HTTP body, de-chunked
-    ends        int32[reads] as bytes: length of `body` after each read
-    stamps_ns   int64[reads] as bytes: when the bytes of each read arrived
-    delays_ns   int64[reads] as bytes: how much later our callback ran
+    body           the HTTP body, de-chunked
+    ends           int32[reads] as bytes: length of `body` after each read
+    callbacks_ns   int64[reads] as bytes: when our callback read it, CLOCK_REALTIME
+    kernel_stamps  STAMP_BYTES per read: when it arrived, CLOCK_REALTIME, as the kernel writes it (struct
+                   scm_timestamping: s and ns as int64, then two stamps that are not used); empty where it gave none
+    zero_ns        CLOCK_REALTIME at the run's time zero, as the two clocks stood when the part was taken
     """
 
     index: int
     body: bytes
     ends: bytes
-    stamps_ns: bytes
-    delays_ns: bytes
+    callbacks_ns: bytes
+    kernel_stamps: bytes
+    zero_ns: int
 
 
 class Done(msgspec.Struct, tag="done", array_like=True, gc=False):

@@ -169,7 +169,7 @@ for name in {list(modules())!r}:
     ("module", "kept_out"),
     [
         ("loadgen.cli.main", {"numpy", "pyarrow", "rich", "aiohttp", "msgspec", "asyncio"}),
-        ("loadgen.workers.worker", {"pyarrow", "rich", "aiohttp", "hdrh"}),
+        ("loadgen.workers.worker", {"numpy", "pyarrow", "rich", "aiohttp", "hdrh"}),
         ("loadgen.simulator.server", {"pyarrow", "rich"}),
     ],
 )

@@ -63,8 +63,8 @@ class AiohttpTransport:
             flight.status = answer.status
             async for data in answer.content.iter_any():
                 tape.callbacks_ns.append(time.time_ns())
-                tape.bodies.append(data)
-                tape.marks.append(len(tape.bodies))
+                tape.body += data
+                tape.ends.append(len(tape.body))
 
     def cancel(self, flight: Flight) -> None:
         if isinstance(flight.carrier, asyncio.Task):

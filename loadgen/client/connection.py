@@ -66,7 +66,7 @@ class Connection:
         self.complete = False  # the parser has seen the end of the answer
         self.flight: Flight | None = None
         self.tape = Tape()
-        self.on_body = self.tape.bodies.append  # looked up by httptools when the parser is made
+        self.on_body = self.tape.body.extend  # looked up by httptools when the parser is made
         self._parser = httptools.HttpResponseParser(self)
         self._owner = owner
         self._recvmsg = sock.recvmsg
@@ -126,8 +126,8 @@ class Connection:
         """THE hot path."""
         tape = self.tape
         recvmsg, realtime_ns, feed = self._recvmsg, time.time_ns, self._parser.feed_data
-        bodies, stamp = tape.bodies, tape.callbacks_ns.append
-        stamp_by_kernel, mark = tape.kernel_stamps.append, tape.marks.append
+        body, stamp = tape.body, tape.callbacks_ns.append
+        stamp_by_kernel, mark = tape.kernel_stamps.extend, tape.ends.append
 
         def on_readable() -> None:
             try:
@@ -144,10 +144,10 @@ class Connection:
             try:
                 feed(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-                mark(len(bodies))
+                mark(len(body))
                 self._nonsense(data, error)
                 return
-            mark(len(bodies))
+            mark(len(body))
             if self.complete:
                 self._finish()
 
@@ -180,7 +180,7 @@ class Connection:
 
     def _answered(self) -> bool:
         """Has a byte of the answer come?"""
-        return bool(self.tape.marks) or (self.flight is not None and self.flight.parted)
+        return bool(self.tape.ends) or (self.flight is not None and self.flight.parted)
 
     def _end_of_stream(self, data: bytes) -> None:
         """The server closed, or sent bytes that nobody asked for."""

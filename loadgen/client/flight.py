@@ -1,36 +1,37 @@
 """A request in flight, and the tape of what was read for it.
 
-The read callback appends to the tape, nothing else; it is turned into arrays when the exchange is over. Apart from the
+The read callback appends to the tape, nothing else; it travels as it is, and the recorder reads it. Apart from the
 messages of `loadgen.exchange` because this is made for appending and those for travelling.
 """
 
 from array import array
 
-import numpy as np
-
-from loadgen.exchange import Done, Outcome, Part
-from loadgen.plan import Int64s
+from loadgen.exchange import STAMP_BYTES, Done, Outcome, Part
 
 PARTIAL_READS = 256  # an answer longer than this many reads travels in parts, so that memory follows the streams
 
 
 class Tape:
-    """What was read, read by read. Kept by a connection for all its exchanges: the lists are emptied, never replaced,
-    so that whoever appends can hold their `append` methods.
+    """What was read, read by read. Kept by a connection for all its exchanges: emptied, never replaced, so that whoever
+    appends can hold its `append` and `extend` methods. Bytes in a row instead of lists of objects: hundreds of streams
+    fill it in turn, and each object would be a miss of the cache.
 
-    bodies         pieces of the de-chunked body
-    marks          len(bodies) after each read
+    body           the de-chunked body
+    ends           len(body) after each read
     callbacks_ns   CLOCK_REALTIME ns at which the read callback ran
-    kernel_stamps  per read the 48 bytes of struct scm_timestamping; fewer entries where the kernel gave none
+    kernel_stamps  per read the STAMP_BYTES of struct scm_timestamping; less where the kernel gave none
     """
 
-    __slots__ = ("bodies", "callbacks_ns", "kernel_stamps", "marks")
+    __slots__ = ("body", "callbacks_ns", "ends", "kernel_stamps")
 
     def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.marks: list[int] = []
+        self.body = bytearray()
+        self.ends = array("i")
         self.callbacks_ns = array("q")
-        self.kernel_stamps: list[bytes] = []
+        self.kernel_stamps = bytearray()
+
+    def clear(self) -> None:
+        del self.body[:], self.ends[:], self.callbacks_ns[:], self.kernel_stamps[:]
 
 
 class Flight:
@@ -74,37 +75,20 @@ class Flight:
     @property
     def reads(self) -> int:
         """Reads on the tape since the last part."""
-        return len(self.tape.marks) if self.tape is not None else 0
+        return len(self.tape.ends) if self.tape is not None else 0
 
     def take_part(self, start_ns: int, realtime_offset_ns: int) -> Part:
         """What came since the last part, on the run's clock. `realtime_offset_ns` is REALTIME − MONOTONIC."""
         tape = self.tape if self.tape is not None else Tape()
-        lengths = np.fromiter(map(len, tape.bodies), np.int32, len(tape.bodies))
-        ends = np.concatenate((_ZERO, np.cumsum(lengths, dtype=np.int32)))[tape.marks]
-        callbacks = np.array(tape.callbacks_ns, np.int64)
-        stamps = self._stamps_realtime(tape, callbacks)
-        part = Part(
-            self.index,
-            b"".join(tape.bodies),
-            ends.tobytes(),
-            (stamps - (realtime_offset_ns + start_ns)).tobytes(),
-            (callbacks - stamps).tobytes(),
-        )
-        self.parted = self.parted or bool(tape.marks)
-        tape.bodies.clear()
-        tape.marks.clear()
-        del tape.callbacks_ns[:]
-        tape.kernel_stamps.clear()
-        return part
-
-    def _stamps_realtime(self, tape: Tape, callbacks: Int64s) -> Int64s:
-        joined = b"".join(tape.kernel_stamps)
-        if len(joined) == 48 * len(callbacks):
-            fields = np.frombuffer(joined, np.int64).reshape(-1, 6)
-            stamps: Int64s = fields[:, 0] * 1_000_000_000 + fields[:, 1]
-            return stamps
-        self.stamped_by_kernel = False  # one read without a stamp: say so for the whole exchange
-        return callbacks
+        kernel_stamps = bytes(tape.kernel_stamps)
+        if len(kernel_stamps) != STAMP_BYTES * len(tape.ends):
+            self.stamped_by_kernel = False  # one read without a stamp: say so for the whole exchange
+            kernel_stamps = b""
+        zero_ns = realtime_offset_ns + start_ns
+        body, ends, callbacks = bytes(tape.body), tape.ends.tobytes(), tape.callbacks_ns.tobytes()
+        self.parted = self.parted or bool(tape.ends)
+        tape.clear()
+        return Part(self.index, body, ends, callbacks, kernel_stamps, zero_ns)
 
     def take_done(self, start_ns: int) -> Done:
         """How it ended, on the run's clock."""
@@ -123,6 +107,3 @@ class Flight:
             self.retries,
             self.stamped_by_kernel,
         )
-
-
-_ZERO = np.zeros(1, np.int32)

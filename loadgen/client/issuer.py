@@ -5,15 +5,12 @@ Sans-IO but for the clock and the transport it is given, so that tests drive it 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from loadgen.client.flight import Flight
 from loadgen.client.transport import Transport
 from loadgen.clock import Clock
 from loadgen.exchange import Outcome
-from loadgen.plan import Int64s
-
-_CHUNK = 4096  # due times are turned into Python ints a chunk at a time
 
 
 class Issuer:
@@ -25,7 +22,7 @@ class Issuer:
 
     def __init__(
         self,
-        due_ns: Int64s,
+        due_ns: Sequence[int],
         start_ns: int,
         timeout_ns: int,
         clock: Clock,
@@ -45,8 +42,6 @@ class Issuer:
         self._wake_at = wake_at
         self._report = landed
         self._ready: deque[tuple[int, bytes]] = deque()  # (index, prepared bytes), in the order of the plan
-        self._chunk: list[int] = []
-        self._chunk_at = 0
         self._in_flight: dict[int, Flight] = {}
         self._deadlines: deque[tuple[int, int]] = deque()  # (deadline, index) in issue order, for time-outs
         self._stopped = False
@@ -71,10 +66,7 @@ class Issuer:
         return self._stopped or self.issued == len(self._due)
 
     def _due_ns(self, index: int) -> int:
-        if not self._chunk_at <= index < self._chunk_at + len(self._chunk):
-            self._chunk_at = index - index % _CHUNK
-            self._chunk = self._due[self._chunk_at : self._chunk_at + _CHUNK].tolist()
-        return self._chunk[index - self._chunk_at]
+        return self._due[index]
 
     def supply(self, index: int, prepared: bytes) -> None:
         """The bytes of the next request of the plan."""

@@ -106,14 +106,14 @@ class TlsConnection(Connection):
         tape = self.tape
         tape.callbacks_ns.append(callback_ns)
         if ancillary:
-            tape.kernel_stamps.append(ancillary[0][2])
+            tape.kernel_stamps.extend(ancillary[0][2])
         try:
             self._parser.feed_data(plain)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            tape.marks.append(len(tape.bodies))
+            tape.ends.append(len(tape.body))
             self._nonsense(plain, error)
             return
-        tape.marks.append(len(tape.bodies))
+        tape.ends.append(len(tape.body))
         if self.complete:
             self._finish()
 

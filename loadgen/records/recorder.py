@@ -16,6 +16,7 @@ from loadgen.exchange import FAILED, Done, Outcome, Part, Tick
 from loadgen.plan import Int64s, Plan
 from loadgen.records import folder
 from loadgen.records.histogram import HistogramLog
+from loadgen.records.reads import times_of
 from loadgen.records.schema import RECORD, TELEMETRY
 from loadgen.records.writer import ColumnWriter
 from loadgen.units import NS_PER_S
@@ -82,13 +83,13 @@ class Recorder:
         answer = self._open.get(part.index)
         if answer is None:
             answer = self._open[part.index] = Answer(self._stream)
-        delays = np.frombuffer(part.delays_ns, np.int64)
+        stamps_ns, delays = times_of(part)
         if len(delays):
             self._delay_max_ns[part.index] = max(self._delay_max_ns.get(part.index, 0), int(delays.max()))
             if self._delay_count < _READ_DELAYS_MAX:
                 self._delays.append(delays)
                 self._delay_count += len(delays)
-        answer.feed(part.body, np.frombuffer(part.ends, np.int32), np.frombuffer(part.stamps_ns, np.int64))
+        answer.feed(part.body, np.frombuffer(part.ends, np.int32), stamps_ns)
 
     def done(self, done: Done) -> None:
         """The end of an exchange: its row."""

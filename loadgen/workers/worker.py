@@ -19,8 +19,6 @@ from array import array
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from loadgen.client.flight import PARTIAL_READS, Flight
 from loadgen.client.issuer import Issuer
 from loadgen.client.pacer import Pacer
@@ -144,7 +142,7 @@ class Run:
 
     def __init__(self, job: Job, worker: Worker) -> None:
         self._worker = worker
-        self._due = np.frombuffer(job.due_ns, np.int64)
+        self._due = array("q", job.due_ns)
         self._stop_ns, self._drain_ns, self._has_sessions = job.stop_ns, job.drain_ns, bool(job.after)
         self._clock_step_ns = self._gc_started_ns = self._gc_pause_ns_max = 0
         self._over = False
@@ -195,8 +193,8 @@ class Run:
                 await asyncio.sleep(0)
         if self._over:
             return  # after Ended nothing of this run may come: it would be taken for the next one's
-        indices = np.array([flight.index for flight in running], np.int64)
-        issued_ns = np.array([flight.issued_ns for flight in running], np.int64) - self._start_ns
+        indices = array("q", [flight.index for flight in running])
+        issued_ns = array("q", [flight.issued_ns - self._start_ns for flight in running])
         self._worker.send(frame(Looked(now_ns - self._start_ns, indices.tobytes(), issued_ns.tobytes())))
         self._worker.flush()
 
@@ -216,7 +214,7 @@ class Run:
         gc.freeze()
         gc.disable()  # a run leaves no cycles: closed connections take theirs apart (tests/client/test_cycles.py)
         next_tick_ns = self._start_ns + TICK_NS
-        last_due_ns = self._start_ns + (int(self._due[-1]) if len(self._due) else 0)
+        last_due_ns = self._start_ns + (self._due[-1] if self._due else 0)
         drain_from_ns = 0
         while not (self._issuer.through and self._issuer.in_flight == 0):
             await asyncio.sleep(max(0, next_tick_ns - time.monotonic_ns()) / 1e9)
@@ -302,7 +300,6 @@ def main(arguments: list[str]) -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(50_000, 50, 100)  # the hot path makes no cycles; collecting often would only pause it
-    np.cumsum(np.zeros(1, np.int32))  # the first call of a numpy function costs more than the next thousand
     channel, control = (socket.socket(fileno=int(argument)) for argument in arguments)
     try:
         import uvloop

@@ -18,6 +18,7 @@ from loadgen.client.socket_transport import SocketTransport
 from loadgen.client.transport import Transport, Wiring
 from loadgen.clock import realtime_offset_ns
 from loadgen.exchange import Done, Part
+from loadgen.records.reads import times_of
 
 DEADLINE_S = 10.0
 
@@ -35,11 +36,11 @@ class Landing:
 
     @property
     def stamps_ns(self) -> list[int]:
-        return np.frombuffer(self.part.stamps_ns, np.int64).tolist()  # type: ignore[no-any-return]
+        return times_of(self.part)[0].tolist()
 
     @property
     def delays_ns(self) -> list[int]:
-        return np.frombuffer(self.part.delays_ns, np.int64).tolist()  # type: ignore[no-any-return]
+        return times_of(self.part)[1].tolist()
 
     @property
     def reads(self) -> list[bytes]:

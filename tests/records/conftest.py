@@ -10,6 +10,7 @@ from loadgen.exchange import Done, Outcome, Part
 from loadgen.plan import Plan
 
 MS = 1_000_000
+ZERO_NS = 1_790_000_000_123_456_789  # CLOCK_REALTIME when the run began
 
 
 def made_plan(n: int) -> Plan:
@@ -31,8 +32,11 @@ def made_exchange(index: int, ttft_ns: int, itl_ns: int, tokens: int = 3) -> tup
     usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": tokens}}
     pieces[-1] += b"data: " + json.dumps(usage).encode() + b"\n\ndata: [DONE]\n\n"
     ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int32)
-    delays = np.full(tokens, 1000, np.int64)
-    part = Part(index, b"".join(pieces), ends.tobytes(), np.array(stamps, np.int64).tobytes(), delays.tobytes())
+    arrived = np.array(stamps, np.int64) + ZERO_NS
+    kernel = np.zeros((tokens, 6), np.int64)
+    kernel[:, 0], kernel[:, 1] = np.divmod(arrived, 1000 * MS)
+    callbacks = arrived + 1000
+    part = Part(index, b"".join(pieces), ends.tobytes(), callbacks.tobytes(), kernel.tobytes(), ZERO_NS)
     done = Done(index, due_ns, due_ns + 10, due_ns + 20, stamps[-1], 200, Outcome.OK, "", 1, index > 0, 0, True)
     return part, done
 

@@ -64,8 +64,9 @@ def test_parts_make_the_same_row_as_the_whole(
             0,
             part.body[ends[start] : ends[end]],
             (np.array(ends[start + 1 : end + 1], np.int32) - np.int32(ends[start])).tobytes(),
-            part.stamps_ns[8 * start : 8 * end],
-            part.delays_ns[8 * start : 8 * end],
+            part.callbacks_ns[8 * start : 8 * end],
+            part.kernel_stamps[48 * start : 48 * end],
+            part.zero_ns,
         )
         recorder.part(one)
     recorder.done(done)

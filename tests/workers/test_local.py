@@ -22,6 +22,7 @@ from scripted import Server, Visit
 from loadgen.engines.launch import launch_simulator
 from loadgen.errors import EngineError
 from loadgen.exchange import Body, Done, Ended, Job, Looked, Outcome, Part, Started, Tick
+from loadgen.records.reads import times_of
 from loadgen.workers.local import LocalWorker
 
 MS = 1_000_000
@@ -137,8 +138,7 @@ def test_a_look_brings_what_has_come_of_the_running_answers(
     early = [one for one in heard.messages[:place] if type(one) is Part]
     assert sorted(part.index for part in early) == list(range(40)), "each has told once what it has"
     for part in early:
-        stamps_ns = np.frombuffer(part.stamps_ns, np.int64)
-        assert 10 < len(stamps_ns) < 200
+        assert 10 < len(times_of(part)[0]) < 200
     assert all(heard.body(index).endswith(b"data: [DONE]\n\n") for index in range(40)), "and then goes on"
 
 
@@ -252,11 +252,11 @@ def test_a_long_answer_travels_in_parts(worker: LocalWorker) -> None:
     assert heard.body(0) == b"".join(events)
     parts = heard.of(Part)
     assert len(parts) > 1
-    stamps = [stamp for part in parts for stamp in np.frombuffer(part.stamps_ns, np.int64).tolist()]
+    stamps = [stamp for part in parts for stamp in times_of(part)[0].tolist()]
     assert stamps == sorted(stamps)
     for part in parts:
         assert np.frombuffer(part.ends, np.int32)[-1] == len(part.body)
-        assert len(part.ends) // 4 == len(part.stamps_ns) // 8 == len(part.delays_ns) // 8
+        assert len(part.ends) // 4 == len(part.callbacks_ns) // 8 == len(part.kernel_stamps) // 48
 
 
 def test_a_killed_worker_is_one_sentence(simulator: str) -> None:
