@@ -12,6 +12,8 @@ from typing import Any
 import loadgen
 from loadgen.analysis.data import run_data
 from loadgen.analysis.efficiency import efficiency, find_hardware
+from loadgen.analysis.reasons import limits
+from loadgen.analysis.saturation import is_saturated
 from loadgen.analysis.slo import parse_slo
 from loadgen.analysis.summary import summarise
 from loadgen.analysis.sweep import SCHEMA, answer
@@ -313,6 +315,8 @@ def write_reports(folder: Path, plan: Plan | None = None, manifest: dict[str, An
     point = summarise(data, parse_slo(slo_text) if slo_text else None) | {"dataset": manifest.get("dataset")}
     if manifest.get("hardware"):
         point["efficiency"] = efficiency(point, find_hardware(manifest["hardware"], ""))
+    if is_saturated(point):
+        point["findings"] = point["findings"] + limits(point, engine=(manifest.get("target") or {}).get("engine"))
     kept = ("schema", "kind", "tool", "command", "target", "dataset", "seed", "started", "slo", "settings", "plan")
     summary = {key: manifest.get(key) for key in kept} | {"points": [point], "saturation": None}
     summary["cut"] = bool(manifest.get("cut")) or bool(manifest.get("interrupted"))

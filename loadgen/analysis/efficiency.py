@@ -57,7 +57,8 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
     """
     lengths, tokens_per_s = point["lengths"], point["output_throughput"]
     inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
-    inputs = inputs if inputs is not None else lengths.get("input_asked_mean")
+    inputs = inputs if inputs is not None else lengths.get("input_asked_mean") or lengths.get("input_planned_mean")
+    outputs = outputs if outputs is not None else lengths.get("output_planned_mean")
     tpot_ms = point["mean_tpot_ms"]
     running = (point.get("server") or {}).get("running_mean") or point.get("effective_concurrency")
     if not tokens_per_s or not inputs or not outputs or not running:

@@ -22,6 +22,8 @@ def lengths_section(columns: Columns, rows: Bools) -> dict[str, Any]:
     for side in ("input", "output"):
         asked, obtained = columns[f"planned_{side}_tokens"][rows], columns[f"{side}_tokens"][rows]
         both = ~np.isnan(asked) & ~np.isnan(obtained) & (asked > 0)
+        planned = columns[f"planned_{side}_tokens"]
+        section[f"{side}_planned_mean"] = _mean(planned[~np.isnan(planned)])  # of all, however they ended
         section[f"{side}_asked_mean"] = _mean(asked[both])
         section[f"{side}_obtained_mean"] = _mean(obtained[both])
         section[f"{side}_mismatch_share"] = _mean((asked != obtained)[both].astype(np.float64))

@@ -11,31 +11,36 @@ from typing import Any
 import numpy as np
 
 from loadgen.analysis.findings import Code
+from loadgen.analysis.reasons import is_refusing, limits, reason_of
 from loadgen.analysis.sample import Floats
 from loadgen.units import format_number
 
 KNEE_POINTS_MIN = 5
 KNEE_BEND = 0.05  # a curve that one line fits this well (root mean square, 5 %) has no knee
 KNEE_GAIN = 0.5  # the bent line must leave at most this share of the straight one's squared error
-CACHE_FULL = 0.95
 
 Point = dict[str, Any]
 
 
-def saturation(points: list[Point]) -> dict[str, Any] | None:
-    """summary["saturation"]; None when no point with a finite rate can be used."""
+def saturation(points: list[Point], engine: str | None = None) -> dict[str, Any] | None:
+    """summary["saturation"]; None when no point with a finite rate can be used.
+
+    `engine`: who serves, where its gauges do not say it; for what to try.
+    """
     usable = sorted((each for each in points if _counts(each)), key=rate_of)
     if not usable:
         return None
     cut = _cut(usable)
     stable = [each for each in usable[:cut] if is_stable(each)]
     saturated = [each for each in usable[cut:] if is_saturated(each)]
+    reason, found = _reason(stable, saturated, engine)
     return {
         "max_stable_rate": _max_stable_rate(stable, saturated),
         "max_goodput_rate": _max_goodput_rate(usable),
         "knee_rate": _knee_rate(usable),
         "peak_output_throughput": _peak(points, "output_throughput"),
-        "reason": _reason(stable, saturated),
+        "reason": reason,
+        "limits": found,
     }
 
 
@@ -48,7 +53,8 @@ def rate_of(point: Point) -> float:
 
 
 def is_saturated(point: Point) -> bool:
-    return any(each["code"] == Code.SATURATED for each in point["findings"])
+    """The backlog grows without end, or would, if the server did not refuse what it cannot take."""
+    return any(each["code"] == Code.SATURATED for each in point["findings"]) or is_refusing(point)
 
 
 def is_stable(point: Point) -> bool:
@@ -150,22 +156,11 @@ def _fit(x: Floats, y: Floats, knee: float | None) -> tuple[float, float]:
     return float(((design @ solution - y) ** 2).sum()), 0.0 if knee is None else float(solution[2])
 
 
-def _reason(stable: list[Point], saturated: list[Point]) -> str:
-    """One sentence from evidence, without its full stop; what the server told of itself comes first."""
+def _reason(stable: list[Point], saturated: list[Point], engine: str | None) -> tuple[str, list[dict[str, str]]]:
+    """(one clause from evidence without its full stop, the limits behind it as findings)."""
     if not saturated:
         if not stable:
-            return "no rate tested was stable, and none was plainly above capacity"
-        return f"the server kept up at the rates tested, up to {format_number(rate_of(stable[-1]))} req/s"
-    point = saturated[0]
-    server = point.get("server") or {}
-    waiting, running = server.get("waiting_max"), server.get("running_max")
-    cache, preemptions = server.get("kv_cache_max"), server.get("preemptions")
-    if (cache or 0) > CACHE_FULL or (preemptions or 0) > 0:
-        told = [f"{format_number(100 * cache)} % used"] if cache is not None else []
-        told += [f"{format_number(preemptions)} preemptions"] if preemptions else []
-        return f"the KV cache is full ({', '.join(told)})"
-    at_cap = running is not None and (server.get("running_mean") or 0) >= 0.9 * running
-    if running and waiting and at_cap:
-        return f"the decode batch is full ({format_number(running)} running, {format_number(waiting)} waiting)"
-    achieved, offered = format_number(point["achieved_rate"] or 0.0), format_number(point["offered_rate"] or 0.0)
-    return f"completions stop growing with arrivals ({achieved} of {offered} req/s completed)"
+            return "no rate tested was stable, and none was plainly above capacity", []
+        return f"the server kept up at the rates tested, up to {format_number(rate_of(stable[-1]))} req/s", []
+    light = stable[0] if stable else None
+    return reason_of(saturated[0], light, engine), limits(saturated[0], light, engine)

@@ -13,7 +13,8 @@ SCHEMA = 1
 
 def sweep_summary(points: list[Point], header: dict[str, Any]) -> dict[str, Any]:
     """`summary.json` of a sweep: `header` (tool, target, dataset, seed, started, slo) with points and saturation."""
-    return {"schema": SCHEMA, "kind": "sweep"} | header | {"points": points, "saturation": saturation(points)}
+    found = saturation(points, (header.get("target") or {}).get("engine"))
+    return {"schema": SCHEMA, "kind": "sweep"} | header | {"points": points, "saturation": found}
 
 
 def answer(summary: dict[str, Any]) -> str:

@@ -1,0 +1,193 @@
+"""Why it serves no more: each limit provoked in the simulator on virtual time, and told from evidence made by hand."""
+
+from typing import Any
+
+import pytest
+from provoked import provoked
+
+from loadgen.analysis.reasons import is_refusing, limits, reason_of
+from loadgen.analysis.remedies import ALIASES, ANY, TRY, WORDS, Limit, try_next
+from loadgen.analysis.saturation import is_saturated, saturation
+
+# what is limited → (simulator options, requests/s, prompt, answer): about twice what it holds
+PROVOKED: dict[str, tuple[Limit, str, float, int, int]] = {
+    "few places": (Limit.SLOTS, "--gpu h100 --max-num-seqs 8", 60, 32, 40),
+    "places that grow the batch": (Limit.SLOTS, "--gpu h100 --max-num-seqs 32", 60, 100, 200),
+    "a small cache": (
+        Limit.KV_CACHE,
+        "--gpu h100 --max-num-seqs 256 --kv-cache-tokens 4096 --max-model-len 1024",
+        40,
+        64,
+        200,
+    ),
+    "a cache that is promised": (
+        Limit.KV_CACHE,
+        "--gpu h100 --batching inflight --kv-cache-tokens 4096 --max-model-len 1024",
+        40,
+        64,
+        200,
+    ),
+    "long prompts": (Limit.PREFILL, "--gpu h100 --max-num-seqs 256", 60, 1800, 8),
+    "long prompts, prompts first": (Limit.PREFILL, "--gpu h100 --batching continuous --max-num-seqs 64", 60, 1800, 8),
+    "no limit but memory": (
+        Limit.DECODE,
+        "--gpu l4 --max-num-seqs 4096 --kv-cache-gib 8000",
+        2,
+        500,
+        300,
+    ),
+    "a gateway": (Limit.HTTP, "--gpu h100 --gateway-limit 4 --max-queue 100000", 60, 32, 40),
+}
+
+
+@pytest.mark.parametrize("what", PROVOKED)
+def test_the_limit_that_was_provoked(what: str) -> None:
+    limit, *how = PROVOKED[what]
+    point = provoked(*how, seconds=400.0 if limit is Limit.DECODE else 20.0)
+    assert is_saturated(point)
+    found = limits(point)
+    assert found[0]["code"] == limit, found
+    assert all(set(each) == {"code", "severity", "seen", "meaning", "try_next"} for each in found)
+    assert WORDS[limit][0] in reason_of(point)
+
+
+@pytest.mark.parametrize("what", ["few places", "a small cache", "long prompts", "a gateway"])
+def test_the_gauges_say_it_without_a_roofline(what: str) -> None:
+    limit, *how = PROVOKED[what]
+    assert limits(provoked(*how, gpu=False))[0]["code"] == limit
+
+
+def test_prompts_take_the_time_without_a_roofline() -> None:
+    """Each prompt's time is known from a light load."""
+    _, options, rate, *lengths = PROVOKED["long prompts"]
+    light, full = (provoked(options, each, *lengths, gpu=False) for each in (2.0, rate))
+    found = limits(full, light)
+    assert found[0]["code"] == Limit.PREFILL
+    assert "which alone would take" in found[0]["seen"]
+
+
+def test_decoding_slows_down_without_a_roofline() -> None:
+    _, options, rate, *lengths = PROVOKED["no limit but memory"]
+    light, full = (provoked(options, each, *lengths, seconds=400.0, gpu=False) for each in (0.2, rate))
+    found = limits(full, light)
+    assert found[0]["code"] == Limit.DECODE
+    assert "times as long as under a light load" in found[0]["seen"]
+
+
+def silent(point: dict[str, Any]) -> dict[str, Any]:
+    return point | {"server": None, "http": None}
+
+
+def test_a_silent_server_is_seen_through_its_pace() -> None:
+    """Output tokens/s times TPOT sequences decode at once, as fast as ever: what is short is places."""
+    _, options, rate, *lengths = PROVOKED["few places"]
+    light, full = (silent(provoked(options, each, *lengths, gpu=False)) for each in (4.0, rate))
+    found = limits(full, light, "transformers")[0]
+    assert found["code"] == Limit.SLOTS
+    assert "About 8 of" in found["seen"]
+    assert "--continuous-batching" in found["try_next"]
+    unknown = limits(full)[0]
+    assert unknown["code"] == Limit.UNKNOWN
+    assert "--gpu" in unknown["try_next"]
+
+
+BUSY = {
+    "verdict": "NOT_STEADY",
+    "findings": [{"code": "SATURATED", "severity": "warning", "seen": "x"}],
+    "effective_concurrency": 100.0,
+    "mean_ttft_ms": 3000.0,
+    "mean_tpot_ms": 20.0,
+    "output_throughput": 400.0,
+    "total_token_throughput": 800.0,
+    "achieved_rate": 20.0,
+    "offered_rate": 40.0,
+    "num_prompts": 400,
+    "http_statuses": {},
+    "server": {"engine": "vllm", "running_mean": 8.0, "running_max": 9.0, "waiting_mean": 0.0, "waiting_max": 0.0},
+    "http": {"connect_p50_ms": 0.2, "answer_p50_ms": 1800.0},
+    "efficiency": None,
+}
+
+
+def busy(**more: Any) -> dict[str, Any]:
+    return BUSY | more
+
+
+def test_the_front_end_and_the_network_are_told_apart() -> None:
+    """Both leave the engine idle; connecting is the kernel's work and needs no CPU of the API server."""
+    found = limits(busy())[0]
+    assert found["code"] == Limit.HTTP
+    assert found["seen"] == "92 of 100 requests not in the engine, 8 in it; a small question took 1.8 s."
+    assert "--api-server-count" in found["try_next"]
+    found = limits(busy(http={"connect_p50_ms": 1100.0, "answer_p50_ms": 120.0}))[0]
+    assert found["code"] == Limit.NETWORK
+    assert found["seen"] == "Connecting took 1.1 s, being answered 120 ms after that."
+
+
+def test_a_slow_front_end_without_gauges() -> None:
+    assert limits(busy(server=None))[0]["seen"] == "Even a small question to the server took 1.8 s."
+    quick = busy(server=None, http={"connect_p50_ms": 0.2, "answer_p50_ms": 3.0})
+    assert limits(quick)[0]["code"] == Limit.UNKNOWN
+
+
+def test_a_busy_engine_is_no_front_end() -> None:
+    inside = BUSY["server"] | {"running_mean": 60.0, "running_max": 64.0, "waiting_mean": 36.0, "waiting_max": 50.0}
+    assert limits(busy(server=inside))[0]["code"] == Limit.SLOTS
+
+
+def test_refusals_and_what_is_behind_them() -> None:
+    full = BUSY["server"] | {
+        "running_mean": 8.0,
+        "running_max": 8.0,
+        "waiting_mean": 3.6,
+        "waiting_max": 4.0,
+        "cap": 8.0,
+    }
+    point = busy(http_statuses={"429": 100, "503": 20, "400": 3}, server=full, effective_concurrency=12.0, findings=[])
+    assert is_refusing(point)
+    assert is_saturated(point)
+    found = limits(point)
+    assert [each["code"] for each in found] == [Limit.ADMISSION, Limit.SLOTS]
+    assert [each["severity"] for each in found] == ["warning", "info"]
+    assert found[0]["seen"] == "30 % of the requests were answered with 429 or 503."
+    assert reason_of(point) == (
+        "the server refuses what it cannot take (30 % of the requests were answered with 429 or 503); "
+        "behind it the decode batch is full (8 running, 4 waiting)"
+    )
+    assert not is_refusing(busy(http_statuses={"429": 4}))
+    assert not is_refusing(busy(http_statuses={"500": 400}))
+
+
+def test_the_client_comes_first() -> None:
+    late = [{"code": "CLIENT_LAG", "severity": "error", "seen": "Requests left late through our own doing."}]
+    point = busy(verdict="CLIENT_LIMITED", findings=late)
+    assert limits(point)[0]["code"] == Limit.CLIENT
+    assert reason_of(point) == ("this client was the limit, not the server (requests left late through our own doing)")
+
+
+def test_nothing_known_still_says_what_would_settle_it() -> None:
+    bare = {"verdict": "NOT_STEADY", "findings": []}
+    assert limits(bare)[0]["code"] == Limit.UNKNOWN
+    assert reason_of(bare) == "completions stop growing with arrivals (0 of 0 req/s completed)"
+
+
+def test_a_sweep_gives_the_reason_and_the_remedy() -> None:
+    limit, options, rate, *lengths = PROVOKED["few places"]
+    points = [provoked(options, each, *lengths, seconds=30.0) for each in (5.0, rate)]
+    found = saturation(points)
+    assert found is not None
+    assert found["reason"].startswith("the decode batch is full (8 running, ")
+    assert found["limits"][0]["code"] == limit
+    assert found["limits"][0]["try_next"] == "Raise --max-num-seqs (now 8)."
+
+
+@pytest.mark.parametrize("limit", Limit)
+def test_every_limit_has_words_and_something_to_try_for_everybody(limit: Limit) -> None:
+    assert all(WORDS[limit])
+    for engine in (None, "", "vllm", "sglang", "llama.cpp", "TensorRT-LLM", "mii", "transformers", "simulator", "new"):
+        for cap in (None, "256"):
+            text = try_next(limit, engine, cap)
+            assert text.endswith(".")
+            assert "{cap}" not in text
+    engines = {engine for table in TRY.values() for engine in table}
+    assert set(ALIASES.values()) <= engines | {ANY}
