@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
+#
+#   OUT=results examples/h200_engines.sh vllm | transformers | mii | llamacpp_build | llamacpp | rehearsal
+#
+# Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
+# says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
+# counts. After every step $OUT/PART.tar.xz is written anew: summaries, reports, the engine's log.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+PART=${1:?which part: vllm, transformers, mii, llamacpp_build or llamacpp}
+OUT=${OUT:-runs/h200}
+PARCEL=${PARCEL:-.parcel}
+W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
+R=$W/$PART/results
+DEADLINE=${SECONDS_MAX:-510}
+PORT=${PORT:-8000}
+SERVER=
+mkdir -p "$OUT" "$R" "$W/models"
+export PYTHONPATH=$PWD:$W/common:$W/$PART/site PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 COLUMNS=150 XDG_CACHE_HOME=$W/cache
+GPU=h200:llama-2-7b
+
+say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
+left() { echo $((DEADLINE - SECONDS)); }
+
+unpack() {  # wheels and archives of a folder into another
+  mkdir -p "$2"
+  for each in "$PARCEL/$1"/*.whl; do [ -e "$each" ] && python3 -m zipfile -e "$each" "$2"; done
+  for each in "$PARCEL/$1"/*.tar.xz; do [ -e "$each" ] && { xz -dc -T0 "$each" | tar x -C "$2" & }; done
+  wait
+}
+
+keep() {  # small things only; the records stay behind
+  tar -C "$W/$PART" -cJf "$OUT/$PART.tar.xz.new" --exclude='*.arrow' --exclude='*.arrows' --exclude='*.parquet' --exclude='records' \
+    --exclude='*.hlog' results && mv "$OUT/$PART.tar.xz.new" "$OUT/$PART.tar.xz"
+}
+
+finish() {
+  stop
+  keep
+  say "done: $(du -h "$OUT/$PART.tar.xz" | cut -f1) in $OUT/$PART.tar.xz"
+}
+
+start() {  # the engine through `loadgen serve`, in the background; gives up after the first number of seconds
+  local limit=$1; shift
+  say "loadgen serve $*"
+  : > "$W/url"
+  python3 -m loadgen serve "$@" --port "$PORT" --ready-timeout "${limit}s" --log "$R/engine-$PORT.log" > "$W/url" 2> "$R/serve-$PORT.txt" &
+  SERVER=$!
+  until [ -s "$W/url" ]; do
+    if ! kill -0 "$SERVER" 2>/dev/null; then
+      say "it did not start:"; tail -n 14 "$R/serve-$PORT.txt"; SERVER=; return 1
+    fi
+    sleep 0.5
+  done
+  URL=$(cat "$W/url")
+  tail -n 3 "$R/serve-$PORT.txt"
+}
+
+stop() {
+  [ -n "$SERVER" ] && { kill -TERM "$SERVER" 2>/dev/null; wait "$SERVER"; }
+  SERVER=
+}
+
+step() {  # name, seconds at most, loadgen's arguments
+  local name=$1 limit=$2 code; shift 2
+  [ "$limit" -gt $(($(left) - 25)) ] && limit=$(($(left) - 25))
+  if [ "$limit" -lt 25 ]; then say "$name: left out, no time"; return; fi
+  say "$name (at most $limit s): loadgen $*"
+  echo "loadgen $*" > "$R/$name.txt"
+  timeout -s INT -k 15 "$limit" python3 -m loadgen "$@" --out "$R/$name" >> "$R/$name.txt" 2>&1 < /dev/null
+  code=$?
+  say "$name: exit code $code"; grep -vE '^\s*$' "$R/$name.txt" | sed -n 2,24p | cut -c1-150
+  keep
+}
+
+weights() {  # the shape with random weights; memory is faster than disk, when there is enough of it
+  local place=$W/models
+  [ "$(df -k --output=avail /dev/shm | tail -1)" -gt 40000000 ] && place=/dev/shm/loadgen-h200
+  MODEL=$place/llama-2-7b$1
+  [ -d "$MODEL" ] && return
+  mkdir -p "$place"
+  if [ "$1" = -gguf ]; then
+    python3 -m loadgen model llama-2-7b "$MODEL" --context 4096 --no-weights --gguf
+  else
+    python3 -m loadgen model llama-2-7b "$MODEL" --context 4096
+  fi
+}
+
+sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far they go
+  common=(--base-url "$URL" --gpu "$GPU" --seed 1 --model "$1"); shift
+  step sweep-s2s 75 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 8s --drain 10s --warmup 2s
+  step sweep-l2s 75 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 8s --drain 12s --warmup 2s
+  step sweep-s2l 110 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 12s --drain 20s --warmup 4s
+}
+
+part_vllm() {
+  unpack vllm "$W/vllm/site"; say "unpacked"
+  [ -d "$W/models/shape" ] || python3 -m loadgen model llama-2-7b "$W/models/shape" --no-weights --context 4096
+  export VLLM_USE_FLASHINFER_SAMPLER=0 VLLM_USE_DEEP_GEMM=0
+  start 200 vllm --served-model-name llama-2-7b --model "$W/models/shape" --dummy-weights --dtype bfloat16 --max-model-len 4096 --max-num-seqs 256 \
+    --gpu-memory-utilization 0.9 --no-enable-prefix-caching --attention-backend FLASH_ATTN || return 1
+  sweeps llama-2-7b 16,64,128,256 8,16,32,64 4,8,16,32
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-l2s 90 saturate "${common[@]}" --dataset l2s --budget 75s --slo ttft_p99=500ms,tpot_p99=50ms
+  step sweep-s16k 60 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,6 --duration 8s --drain 30s --warmup 2s
+}
+
+part_transformers() {
+  unpack transformers "$W/transformers/site"; weights ""; say "weights"
+  start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
+  sweeps "$MODEL" 1,4,16,32 1,4,8,16 1,2,4
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
+  step saturate-s2s 80 saturate "${common[@]}" --dataset s2s --budget 65s
+  stop; PORT=$((PORT + 1))
+  [ "$(left)" -gt 90 ] && start 60 transformers --no-continuous-batching --model "$MODEL" --dtype bfloat16 \
+    && step one-by-one-s2s 45 sweep --base-url "$URL" --model "$MODEL" --gpu "$GPU" --seed 1 --dataset s2s --rates 0.5,1 --duration 12s
+}
+
+part_mii() {
+  unpack mii "$W/mii/site"; weights ""; say "weights"
+  export TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
+  export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
+  start 330 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
+  sweeps "$MODEL" 4,16,64 4,8,16 2,4,8
+  step batch-s2s 50 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
+}
+
+part_llamacpp_build() {  # 200 CUDA files: most of a call; the program comes back in pieces of 15 MB
+  local site=$W/llamacpp/site code
+  unpack llamacpp "$site"
+  local cuda hints=()
+  cuda=$(python3 -c 'import nvidia, pathlib; print(next(p for r in nvidia.__path__ for p in pathlib.Path(r).glob("cu*") if (p / "lib").is_dir()))' 2>/dev/null)
+  if ! ls /usr/local/cuda*/lib64/libcublas.so >/dev/null 2>&1 && [ -n "$cuda" ]; then  # the compiler is there, cuBLAS only in Python's
+    mkdir -p "$W/cublas"
+    for each in cublas cublasLt cudart; do ln -sf "$(ls "$cuda"/lib/lib$each.so.* | head -1)" "$W/cublas/lib$each.so"; done
+    hints=(-DCUDA_cublas_LIBRARY="$W/cublas/libcublas.so" -DCUDA_cublasLt_LIBRARY="$W/cublas/libcublasLt.so"
+      -DCMAKE_CUDA_FLAGS="-I$cuda/include" -DCMAKE_CXX_FLAGS="-I$cuda/include")
+    say "cuBLAS of $cuda"
+  fi
+  cmake -S "$site/llama.cpp" -B "$W/llamacpp/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90-real \
+    -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DGGML_CUDA_NCCL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT=sdist \
+    "${hints[@]}" > "$R/cmake.txt" 2>&1
+  code=$?; say "cmake: exit code $code"; [ $code -eq 0 ] || { tail -n 20 "$R/cmake.txt"; return 1; }
+  timeout -k 5 $(($(left) - 45)) ninja -C "$W/llamacpp/build" -j "$(nproc)" llama-server > "$R/ninja.txt" 2>&1
+  code=$?; say "ninja: exit code $code, $(tail -n 1 "$R/ninja.txt" | cut -c1-120)"
+  if [ $code -ne 0 ]; then grep -m 5 -iE 'error|FAILED' "$R/ninja.txt"; return 1; fi
+  strip -o "$W/llamacpp/llama-server" "$W/llamacpp/build/bin/llama-server"
+  (cd "$W/llamacpp" && tar c llama-server | xz -3 -T0 | split -b 15M -d - "$(realpath "$OLDPWD/$OUT" 2>/dev/null || realpath "$OUT")/llama-server.tar.xz.")
+  ls -la "$OUT"
+}
+
+part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought back: .parcel/llamacpp/llama-server.tar.xz.00 …
+  unpack llamacpp "$W/llamacpp/site"
+  if [ ! -x "$W/llamacpp/llama-server" ] && ls "$PARCEL"/llamacpp/llama-server.tar.xz.* >/dev/null 2>&1; then
+    cat "$PARCEL"/llamacpp/llama-server.tar.xz.* | xz -dc | tar x -C "$W/llamacpp"
+  fi
+  [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server: first the part llamacpp_build"; return 1; }
+  local cuda
+  cuda=$(python3 -c 'import nvidia, pathlib; print(":".join(str(p / "lib") for r in nvidia.__path__ for p in pathlib.Path(r).glob("cu*")))' 2>/dev/null)
+  export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
+  weights -gguf; say "weights"
+  start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
+  sweeps llama-2-7b 4,16,32,64 2,4,8,16 1,2,4,8
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-s2s 90 saturate "${common[@]}" --dataset s2s --budget 75s
+}
+
+part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
+  start 60 llama.cpp --served-model-name tiny || return 1
+  sweeps tiny 2,4 1 0.5
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 8 --batch-sizes 1,all --repeats 2
+  step saturate-s2s 60 saturate "${common[@]}" --dataset s2s --budget 30s
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+unpack common "$W/common"
+[ "$PART" = vllm ] && ulimit -n 65536 2>/dev/null
+nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
+python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
+case $PART in
+  vllm | transformers | mii | llamacpp_build | llamacpp | rehearsal) "part_$PART" ;;
+  *) echo "there is no part '$PART'" >&2; exit 2 ;;
+esac
