@@ -37,6 +37,7 @@ def cli_page() -> str:
             parts.append(f"| `{option.flag}{value}` | {option.group} | {meaning} |")
         parts.append("")
     parts.append("## loadgen roofline: what a GPU could do at most\n\nSee [roofline.md](roofline.md).\n")
+    parts.append("## loadgen profile: the same operations timed on a GPU\n\nSee [profile.md](profile.md).\n")
     parts.append("## loadgen serve simulator\n\n`loadgen serve simulator --help` lists its options.\n")
     parts.append("## loadgen report FOLDER\n\nRebuilds summary, report and Parquet; `--json` prints the summary.\n")
     parts.append(
