@@ -22,13 +22,19 @@ _HALF = 0.5  # Haldane's correction: no odds of 0
 
 @dataclass(frozen=True, slots=True)
 class Attainment:
-    """`excess` ± `error` of one clause; `share`: of the requests within the limit, None for a mean; `n` judged."""
+    """`excess` ± `error` of one clause.
+
+    share      of the requests within the limit, and `allowed` to exceed it; None for a mean
+    n          requests judged; `effective`: as many independent ones would say as much
+    """
 
     text: str
     excess: float
     error: float
     share: float | None
     n: int
+    allowed: float | None = None
+    effective: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -43,6 +49,7 @@ class Attainment:
             "error": self.error,
             "share": self.share,
             "n": self.n,
+            "effective_n": self.effective or None,
         }
 
 
@@ -72,7 +79,8 @@ def _attainment(clause: Clause, seen: Observed, rows: Bools) -> Attainment | Non
     share = odds / (1 + odds)
     target = max(allowed, 1e-4)
     error = sqrt(1 / ((effective + 1) * share * (1 - share)))
-    return Attainment(clause.text, log(odds) - log(target / (1 - target)), error, 1 - float(over.mean()), n)
+    excess = log(odds) - log(target / (1 - target))
+    return Attainment(clause.text, excess, error, 1 - float(over.mean()), n, target, effective)
 
 
 def _values_ns(metric: str, seen: Observed) -> Floats:

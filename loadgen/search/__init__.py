@@ -14,9 +14,9 @@ Whoever drives it owns both (loadgen/saturate.py against servers, tests/search/q
         stop sending, drop what is in flight, let the server come to rest
         probe = asking.send(judged)                              # StopIteration carries the Answer
 
-Observed  every request that was due (open) or got its slot (closed) by `until_ns`, ascending, ns since the run's start:
-          latency counts from due. `share` is the part of the answer that had come by then (tokens so far / tokens asked;
-          1 when done), so that a request that is half done counts half. A failure has `failed` and ends at `last_ns`.
+Observed  every request that was due (open) or got its slot (closed) by `until_ns`, ascending, ns since the run began:
+          latency counts from due. `share` is the part of the answer that had come by then (tokens so far of those
+          asked, 1 when done): a request that is half done counts half. A failure has `failed` and ends at `last_ns`.
           Requests that could not be sent are in it too, as not begun. A drain is not part of it.
 Workload  the mean lengths of what requests are drawn from, not of those that one probe happened to draw: luck with
           lengths is set off against it. Exact where the distribution is a formula, else the mean of the whole data set.

@@ -19,7 +19,10 @@ from loadgen.units import NS_PER_S
 
 FAILED_MAX = 0.01  # a larger share of failures is not an accident: what fails was not served
 LOOK_GROWTH = 1.25  # each look comes when this much more has been seen
+LATENCIES_MIN = 8
 COMPLETIONS_MIN = 20  # fewer say nothing about a spread
+TURNS = 3.0  # mean latencies that a closed loop takes to forget that all began together
+LITTLE_MAX = 0.15  # in a steady window Little's law holds to this
 
 
 class Kind(StrEnum):
@@ -110,6 +113,13 @@ class Judged:
         return not self.problem and self.throughput is not None
 
     @property
+    def unsteady(self) -> str:
+        """Why a closed loop's window is not steady; "" when it is, and for open loops, which have their verdict."""
+        if self.verdict or self.littles is None or abs(self.littles - 1) <= LITTLE_MAX:
+            return ""
+        return f"Little's law is off by {100 * (self.littles - 1):+.0f} %, so the window was not steady"
+
+    @property
     def slo_verdict(self) -> str:
         """`met`, `missed`, `unresolved`, or "" without an SLO; a server that falls behind meets none for long."""
         verdicts = {each.verdict for each in self.slo}
@@ -122,16 +132,17 @@ class Judged:
 
 def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = None) -> Judged:
     """The judgement of a probe from what was seen up to `seen.until_ns`."""
-    settle_ns = probe.settle_ns
-    if probe.kind is Kind.CLOSED and len(seen):
-        settle_ns = float(seen.age_ns.mean())
-    start_ns, end_ns = max(seen.until_ns / 4, settle_ns), seen.until_ns
     done = seen.done
+    settle_ns, shortest_ns = probe.settle_ns, 1.5 * probe.settle_ns
+    if probe.kind is Kind.CLOSED and done.any():
+        settle_ns = float(seen.age_ns[done].mean())
+        shortest_ns = TURNS * settle_ns
+    start_ns, end_ns = max(seen.until_ns / 4, settle_ns), seen.until_ns
     inside = seen.start_ns > start_ns
     completed = int((done & (np.nan_to_num(seen.last_ns) > start_ns)).sum())
     failed = int(seen.failed.sum())
     base = Judged(len(seen), int(done.sum()), failed, seen.until_ns, start_ns, end_ns)
-    if completed < COMPLETIONS_MIN or end_ns <= 1.5 * settle_ns:
+    if completed < COMPLETIONS_MIN or end_ns <= shortest_ns:
         return base
     edges_ns = np.linspace(start_ns, end_ns, FINE + 1)
     seconds = (end_ns - start_ns) / FINE / NS_PER_S
@@ -158,7 +169,7 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
         tokens,
         deficit,
         latency,
-        _littles(seen, inside, in_flight, throughput),
+        _littles(seen, start_ns, in_flight, throughput),
         in_flight,
         verdict,
         attainments(slo, seen, inside) if slo else (),
@@ -167,13 +178,13 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
 
 def is_enough(probe: Probe, judged: Judged) -> bool:
     """Whether the probe has what it was made for."""
-    if judged.throughput is None:
+    if judged.throughput is None or judged.unsteady:
         return False
     if probe.width is not None and judged.throughput.half() > probe.width * judged.throughput.value:
         return False
     if probe.decide and judged.verdict == "unresolved":
         return False
-    return not (probe.slo and judged.slo_verdict == "unresolved")
+    return not (probe.slo and judged.slo_verdict in ("unresolved", ""))
 
 
 def _controls(seen: Observed, edges_ns: Floats, workload: Workload, seconds: float) -> Floats:
@@ -193,8 +204,10 @@ def _failures(seen: Observed, edges_ns: Floats) -> Floats:
 def _latency(seen: Observed, rows: Bools) -> Interval | None:
     """Mean latency in s; what still runs counts with its age, so under overload it is the least it can be."""
     ages_s = seen.age_ns[rows] / NS_PER_S
-    if len(ages_s) < FINE:
+    if len(ages_s) < LATENCIES_MIN:
         return None
+    if len(ages_s) < FINE:
+        return Interval(float(ages_s.mean()), float(ages_s.std(ddof=1)) / len(ages_s) ** 0.5, len(ages_s) - 1)
     usable = len(ages_s) // FINE * FINE
     return batch_mean(ages_s[:usable].reshape(FINE, -1).mean(axis=1))
 
@@ -205,10 +218,9 @@ def _in_flight(seen: Observed, start_ns: float, end_ns: float) -> float:
     return float(spent.sum()) / (end_ns - start_ns)
 
 
-def _littles(seen: Observed, inside: Bools, in_flight: float, rate: Interval) -> float | None:
-    """Little's law over the requests that ended in the window; `rate` is that of all."""
-    ended = seen.done & inside
+def _littles(seen: Observed, start_ns: float, in_flight: float, rate: Interval) -> float | None:
+    """In flight over throughput times the latency of those that ended in the window."""
+    ended = seen.done & (np.nan_to_num(seen.last_ns) > start_ns)
     if not ended.any() or rate.value <= 0:
         return None
-    ages_s = seen.age_ns[inside & ~seen.failed] / NS_PER_S
-    return in_flight / (rate.value * float(ages_s.mean())) if len(ages_s) else None
+    return in_flight / (rate.value * float(seen.age_ns[ended].mean()) / NS_PER_S)

@@ -1,0 +1,60 @@
+"""The highest rate within an SLO, from all probes at once: where each clause's excess crosses 0, and how surely.
+
+Near its limit an excess (analysis/attainment.py) is nearly straight in the logarithm of the rate: slope · log(rate /
+crossing). Both unknowns are put on a grid and every probe says how likely each pair is, by its own error and by what
+the line may be wrong, which grows with the distance: far probes say on which side the crossing lies, near ones where.
+A probe that fell behind says that the crossing is below it. There is always an interval, however few the probes.
+"""
+
+import numpy as np
+
+from loadgen.analysis.attainment import Attainment
+from loadgen.analysis.sample import Floats
+from loadgen.search.estimates import Pairs, Rate
+from loadgen.search.probe import Kind
+
+BEND = 0.25  # the line is taken to be wrong by this share of the excess that it predicts
+FREEDOM = 8.0  # of the t that errors follow: they are estimated themselves
+SLOPES = np.geomspace(0.5, 200.0, 48)
+CROSSINGS = 500
+LOWEST = 1 / 300  # of the capacity
+QUANTILES = (0.025, 0.5, 0.975)
+
+
+def goodput(made: Pairs, found: Rate) -> Rate | None:
+    """The lowest crossing of any clause; the capacity `found` bounds it. None when no probe says anything."""
+    opened = [(p, j) for p, j in made if p.kind is Kind.OPEN and j.counts]
+    texts = list(dict.fromkeys(each.text for _, j in opened for each in j.slo))
+    if not texts:
+        return None
+    crossings = np.geomspace(LOWEST * found.value, 1.5 * found.value, CROSSINGS)
+    behind = min((p.level for p, j in opened if j.verdict == "unstable"), default=np.inf)
+    ends = []
+    for text in texts:
+        said = [(p.level, c) for p, j in opened if j.verdict != "unstable" for c in j.slo if c.text == text]
+        likely = np.where(crossings[:, None] > behind, -np.inf, 0.0) + np.zeros(len(SLOPES))
+        for level, clause in said:
+            likely = likely + _said(clause, SLOPES * np.log(level / crossings)[:, None])
+        weights = np.exp(likely - likely.max()).sum(axis=1)
+        ends.append(np.interp(QUANTILES, np.cumsum(weights) / weights.sum(), crossings))
+    low, value, high = np.min(ends, axis=0).tolist()
+    least = crossings[0] * 1.01
+    top = found.high if found.high is not None else np.inf
+    return Rate(
+        0.0 if value <= least else min(value, found.value),
+        0.0 if low <= least else min(low, found.value if found.low is None else found.low),
+        min(high, top) if np.isfinite(min(high, top)) else None,
+        "crossing of the SLO's excess, all probes at once",
+    )
+
+
+def _said(clause: Attainment, predicted: Floats) -> Floats:
+    """The log likelihood of what a probe saw of a clause, for each predicted excess."""
+    if clause.allowed is None:
+        variance = np.full_like(predicted, clause.error**2)
+    else:  # the error that would be expected, not the one seen: none beyond the limit is no certainty
+        odds = np.exp(np.clip(predicted, -30, 30)) * clause.allowed / (1 - clause.allowed)
+        variance = (1 + odds) ** 2 / odds / (clause.effective + 1)
+    variance = variance + (BEND * predicted) ** 2
+    squared = (clause.excess - predicted) ** 2 / variance
+    return np.asarray(-(FREEDOM + 1) / 2 * np.log1p(squared / FREEDOM) - np.log(variance) / 2, np.float64)

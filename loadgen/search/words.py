@@ -1,0 +1,91 @@
+"""The sentences of the search: what could not be found, why, and what would settle it; what was decided on the way."""
+
+from loadgen.analysis.slo import Slo
+from loadgen.search.estimates import Pairs, Rate, bracket, open_probes, saturated
+from loadgen.search.probe import COMPLETIONS_MIN, Judged, Kind
+from loadgen.units import NS_PER_S, format_number
+
+CUT = "The search was cut short; this is what it knew by then."
+
+
+def rung_says_nothing(level: int, judged: Judged) -> str:
+    """Why the ladder ends at a rung that does not count."""
+    if judged.problem:
+        return f"{level} in flight does not count: {judged.problem}"
+    seconds = format_number(judged.duration_ns / NS_PER_S)
+    return f"{level} in flight: {judged.completed} requests completed in {seconds} s, too few; the ladder ends here."
+
+
+def plateau(level: int, rate: float, before: float) -> str:
+    """Why the ladder ends where it should."""
+    return f"{level} in flight: {format_number(rate)} req/s is not 10 % above {format_number(before)}: the plateau."
+
+
+def collapse(rate: float) -> str:
+    """Why a rate above the overloaded completions is tried."""
+    return (
+        f"Overloaded it completed less than in a closed loop: {format_number(rate)} req/s shows whether it collapses."
+    )
+
+
+def problem(made: Pairs, found: Rate | None, within: Rate | None, slo: Slo | None) -> str:
+    """All that the user has to know before the figures; "" when there is nothing."""
+    told = [_capacity_problem(made, found)]
+    if slo is not None and found is not None:
+        told.append(_slo_problem(made, within, slo))
+    return " ".join(each for each in told if each)
+
+
+def _capacity_problem(made: Pairs, found: Rate | None) -> str:
+    blamed = [(p, j) for p, j in made if j.problem]
+    low, high = bracket(made)
+    if not any(j.counts for _, j in made):
+        return _nothing(made)
+    if saturated(made):
+        tried = [p.level for p, _ in open_probes(made)]
+        if not low and len(tried) > 1:
+            return (
+                f"No rate was certainly stable, down to {format_number(min(tried))} req/s, although it completes "
+                f"{format_number(found.value if found else 0.0)} req/s when overloaded: a longer --budget settles it."
+            )
+        return ""
+    held = f"it kept up with {format_number(low)} req/s" if low else "no rate was certainly stable"
+    if blamed:
+        probe, judged = blamed[-1]
+        return (
+            f"This client could not saturate the server: {held}, and at {probe.in_words()} the client was the limit "
+            f"({judged.problem}). More load processes, or a machine of its own for the client, would settle it."
+        )
+    if high < float("inf"):
+        return f"The server was never clearly overloaded: {held}. A longer --budget would settle it."
+    return f"The server was never overloaded: {held}. A longer --budget, or more in flight, would settle it."
+
+
+def _nothing(made: Pairs) -> str:
+    if not made:
+        return "Nothing was measured."
+    _, judged = made[0]
+    if judged.problem:
+        return f"Already one request at a time is too much for this client: {judged.problem}"
+    if judged.failed and not judged.completed:
+        return f"Nothing completed: all {judged.failed} requests that ended had failed."
+    seconds = format_number(judged.duration_ns / NS_PER_S)
+    if not judged.completed:
+        return f"Nothing completed in {seconds} s: check that the server answers, or give a longer --budget."
+    return (
+        f"Only {judged.completed} requests completed in {seconds} s, one at a time, and {COMPLETIONS_MIN} are needed "
+        "to say how fast the server is: give a longer --budget, or shorter answers."
+    )
+
+
+def _slo_problem(made: Pairs, within: Rate | None, slo: Slo) -> str:
+    if within is None:
+        return f"Whether any rate is within {slo.text} is not known: a longer --budget would settle it."
+    if within.value > 0:
+        return ""
+    single = next((j for p, j in made if p.kind is Kind.CLOSED and p.level == 1 and j.counts), None)
+    worst = "" if single is None else ", ".join(each.text for each in single.slo if each.verdict == "missed")
+    alone = (
+        f" One request at a time already misses {worst}: the limit is below what the server can do." if worst else ""
+    )
+    return f"No rate is within {slo.text}.{alone}"
