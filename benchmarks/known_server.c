@@ -6,8 +6,10 @@
  * against.
  *
  *   cc -O2 -Wall -Wextra -o known_server known_server.c
- *   known_server PORT LOG [--ttft-ms 20] [--itl-ms 10] [--events FILE]
+ *   known_server PORT LOG [--ttft-ms 20] [--itl-ms 10] [--slots N] [--events FILE]
  *
+ * --slots N  answers at most N at once, the others wait in line: of answers of n tokens it then completes exactly
+ *            N / (ttft + (n - 1) * itl) a second, since a place is free when the last token was due, not when it left.
  * PORT 0 takes a free one; the port is the one line on stdout. SIGTERM ends it and completes the files.
  * LOG     one line a request: request_id received_ns first_ns last_ns events gap_max_ns events_at
  *         request_id is x-request-id, "-" for a request that has none; CLOCK_MONOTONIC ns, taken when the last
@@ -33,7 +35,8 @@
 enum { ROOM = 1 << 16, BATCH = 1024, ID_MAX = 64, TOKENS_MAX = 1 << 20 };
 
 /* A connection carries one request at a time: its state is the request's. */
-typedef struct {
+typedef struct Connection {
+    struct Connection *next; /* in line for a place */
     int fd;
     char *in;
     size_t got, room;
@@ -46,6 +49,7 @@ typedef struct {
 } Connection;
 
 static int64_t ttft_ns = 20000000, itl_ns = 10000000, events_written;
+static long slots = 1L << 40, busy;
 static FILE *log_file, *events_file;
 static int epoll_fd;
 static volatile sig_atomic_t stopping;
@@ -91,6 +95,23 @@ static Connection *pop(void) {
     }
     heap[i] = last;
     return top;
+}
+
+static Connection *first_in_line, *last_in_line;
+
+static void admit(Connection *c, int64_t from_ns) {
+    c->due_ns = from_ns + ttft_ns;
+    busy++;
+    push(c);
+}
+
+static void stand_in_line(Connection *c) {
+    c->next = NULL;
+    if (first_in_line)
+        last_in_line->next = c;
+    else
+        first_in_line = c;
+    last_in_line = c;
 }
 
 static void watch(Connection *c, uint32_t what, int how) {
@@ -160,6 +181,21 @@ static int choice(char *to, const Connection *c, const char *delta, const char *
     return sse(to, json);
 }
 
+/* A place came free at `at_ns`: the first in line that has not gone takes it. */
+static void vacate(int64_t at_ns) {
+    busy--;
+    while (first_in_line && busy < slots) {
+        Connection *c = first_in_line;
+        first_in_line = c->next;
+        if (c->gone) {
+            c->answering = false;
+            leave(c);
+        } else {
+            admit(c, at_ns > c->received_ns ? at_ns : c->received_ns);
+        }
+    }
+}
+
 static void finish(Connection *c) {
     int64_t gap_max = 0;
     for (int i = 1; i < c->sent; i++)
@@ -171,6 +207,7 @@ static void finish(Connection *c) {
         fwrite(c->sent_ns, sizeof *c->sent_ns, (size_t)c->sent, events_file);
     events_written += c->sent;
     c->answering = false;
+    vacate(c->due_ns);
 }
 
 /* Send the token that is due; after the last one usage, [DONE] and the end of the answer. */
@@ -271,9 +308,11 @@ static void complete(Connection *c, const char *body) {
     c->usage = usage && !strncmp(usage, "true", 4);
     c->sent_ns = grown(c->sent_ns, (size_t)c->tokens * sizeof *c->sent_ns);
     c->sent = 0;
-    c->due_ns = c->received_ns + ttft_ns;
     c->answering = true;
-    push(c);
+    if (busy < slots)
+        admit(c, c->received_ns);
+    else
+        stand_in_line(c);
 }
 
 /* Take whole requests from what was read. A request that comes while its connection answers waits. */
@@ -356,7 +395,7 @@ static FILE *opened(const char *path, const char *mode) {
 
 int main(int count, char **arguments) {
     if (count < 3) {
-        fprintf(stderr, "usage: known_server PORT LOG [--ttft-ms X] [--itl-ms X] [--events FILE]\n");
+        fprintf(stderr, "usage: known_server PORT LOG [--ttft-ms X] [--itl-ms X] [--slots N] [--events FILE]\n");
         return 2;
     }
     log_file = opened(arguments[2], "w");
@@ -365,6 +404,8 @@ int main(int count, char **arguments) {
             ttft_ns = (int64_t)(atof(arguments[i + 1]) * 1e6);
         else if (!strcmp(arguments[i], "--itl-ms"))
             itl_ns = (int64_t)(atof(arguments[i + 1]) * 1e6);
+        else if (!strcmp(arguments[i], "--slots"))
+            slots = atol(arguments[i + 1]);
         else if (!strcmp(arguments[i], "--events"))
             events_file = opened(arguments[i + 1], "wb");
     }

@@ -135,6 +135,15 @@ def _figure(
         layers.append(plots.line(frame, [frame.x.low, reach], [frame.x.low, reach], "diagonal"))
     known = [(p, reading) for p, reading in zip(probes, values, strict=True) if reading is not None]
     xs = [number(p, "level") for p, _ in known]
+    sure = [r[0] if at(p, "counts") is True else None for p, r in known]
+    layers.append(
+        plots.line(
+            frame,
+            [x for x, y in zip(xs, sure, strict=True) if y is not None],
+            [y for y in sure if y is not None],
+            "thin s0",
+        )
+    )
     layers.append(plots.whiskers(frame, xs, [r[1] for _, r in known], [r[2] for _, r in known], "s0"))
     for style, wanted in (("s0", True), ("s1", False)):
         marks = [

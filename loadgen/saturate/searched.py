@@ -21,13 +21,7 @@ from loadgen.run import command_line, write_reports
 from loadgen.search import journal, telling
 from loadgen.search.journal import Entry
 from loadgen.search.probe import Workload
-from loadgen.search.search import Answer, Limits, Pairs, _answer, _State
-
-
-def answer_of(made: Pairs, limits: Limits, slo: Slo | None) -> Answer:
-    """What is known by now."""
-    return _answer(_State(limits, slo, made), "")
-
+from loadgen.search.search import Limits, answer_of
 
 HEADER = "search.json"
 # What a resumed search may have changed: where the server is by now, how to get in, and what is shown.
@@ -104,7 +98,7 @@ def write(folder: Path, entries: list[Entry], points: list[dict[str, Any]], *, c
         "saturation": telling.rates(answer, entries) | {"reason": reason},
         "notes": answer.notes,
         "cut": cut,
-        "answer": telling.sentences(answer, entries, reason, limits, slo.text if slo else ""),
+        "answer": telling.sentences(answer, reason),
     }
     run_folder.write_json(folder / run_folder.SUMMARY, summary)
     (folder / run_folder.REPORT).write_text(render_html(summary))

@@ -9,15 +9,15 @@ from loadgen.analysis.sequential import Interval
 from loadgen.search.estimates import Rate
 from loadgen.search.journal import Entry
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
-from loadgen.search.search import Answer, Limits
+from loadgen.search.search import Answer
 from loadgen.units import NS_PER_S, format_duration, format_number
 
 PURPOSES = {
-    Purpose.LADDER: "climb until the throughput stops growing",
-    Purpose.PLATEAU: "the plateau again, afresh",
-    Purpose.BEYOND: "overload it: what it completes then is what it can do",
-    Purpose.INSIDE: "below the estimate it must keep up",
-    Purpose.SLO: "look for the highest rate within the SLO",
+    Purpose.LADDER: "climb: does it complete more?",
+    Purpose.PLATEAU: "the plateau, afresh",
+    Purpose.BEYOND: "overload: what it can do",
+    Purpose.INSIDE: "below: does it keep up?",
+    Purpose.SLO: "the highest rate within the SLO",
     Purpose.SUSTAIN: "hold the answer for longer",
 }
 
@@ -98,76 +98,25 @@ def _ends(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else interval.as_dict()
 
 
-def sentences(answer: Answer, entries: list[Entry], reason: str, limits: Limits, slo: str) -> str:
-    """The answer in words; `reason` without its full stop, `slo` the text of it or ""."""
-    said = [_capacity(answer, entries, reason, limits)]
-    if slo and answer.stable is not None:
-        said.append(_goodput(answer, entries, slo))
-    if answer.knee is not None and answer.stable is not None and answer.stable.high is not None:
-        said.append(f"From about {format_number(answer.knee.value)} req/s on, waiting grows faster than throughput.")
+def sentences(answer: Answer, reason: str) -> str:
+    """The answer in words: what could not be found, then what was; `reason` without its full stop."""
+    said = [answer.problem]
+    found = answer.stable
+    if found is not None and found.high is not None:
+        because = f": {reason}" if reason else ""
+        said.append(f"Saturates at {_in_words(found, 'req/s')}{because}.")
+        if answer.sustained:
+            said.append(f"It certainly kept up with {format_number(answer.sustained)} req/s.")
+    if answer.goodput is not None and answer.goodput.value > 0:
+        said.append(f"The SLO holds up to {_in_words(answer.goodput, 'req/s')}.")
+    if answer.knee is not None:
+        said.append(f"From about {format_number(answer.knee.value)} req/s on, latency rises faster than the load.")
     if answer.tokens is not None:
-        said.append(f"The most output seen is {_with_interval(answer.tokens)} tok/s.")
+        said.append(f"The most output seen is {_in_words(answer.tokens, 'tok/s')}.")
     return " ".join(each for each in said if each)
 
 
-def _with_interval(rate: Rate) -> str:
+def _in_words(rate: Rate, unit: str) -> str:
     if rate.low is None or rate.high is None:
-        return format_number(rate.value)
-    return f"{format_number(rate.value)} (95 % CI {format_number(rate.low)} to {format_number(rate.high)})"
-
-
-def _capacity(answer: Answer, entries: list[Entry], reason: str, limits: Limits) -> str:
-    found, limited = answer.stable, [e for e in entries if e.judged.problem]
-    if found is None:
-        return _nothing(entries, limited)
-    if found.high is not None:
-        because = f": {reason}" if reason else ""
-        held = f" It held {format_number(answer.sustained)} req/s." if answer.sustained else ""
-        return f"Saturates at {_with_interval(found).replace(' (', ' req/s (', 1)}{because}.{held}"
-    least = f"Not saturated: the server keeps up with {format_number(found.value)} req/s, and its limit lies higher."
-    if limited:
-        worst = limited[-1]
-        return (
-            f"{least} This client is the limit: at {worst.probe.in_words()} {_lower(worst.judged.problem)} "
-            "Run loadgen on a faster machine, or nearer to the server, to find it."
-        )
-    return f"{least} The budget of {format_duration(limits.budget_ns)} was spent: give more with --budget."
-
-
-def _nothing(entries: list[Entry], limited: list[Entry]) -> str:
-    if not entries:
-        return "Nothing was measured."
-    if limited:
-        return f"Nothing can be said about the server: {_lower(limited[0].judged.problem)}"
-    last = entries[-1]
-    asked, done, failed = last.judged.requests, last.judged.completed, last.judged.failed
-    where = f"At {last.probe.in_words()}, {done} of {asked} requests completed in {_seconds(last)}"
-    if failed > asked / 2:
-        return f"No capacity was found. {where} and {failed} failed: look at the server's log first."
-    return f"No capacity was found. {where}, too few to say anything: give more time with --budget."
-
-
-def _seconds(entry: Entry) -> str:
-    return format_duration(entry.judged.end_ns)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _goodput(answer: Answer, entries: list[Entry], slo: str) -> str:
-    found = answer.goodput
-    if found is None:
-        return "How much of that is within the SLO was not settled: give more time with --budget."
-    if found.value > 0:
-        return f"The SLO holds up to {_with_interval(found).replace(' (', ' req/s (', 1)}."
-    tried = [e for e in entries if e.judged.counts and e.judged.slo]
-    lowest = min((e for e in tried if e.probe.kind is Kind.OPEN), key=lambda e: e.probe.level, default=None)
-    where = "at every rate tried" if lowest is None else f"even at {format_number(lowest.probe.level)} req/s"
-    alone = next((e for e in tried if e.probe.kind is Kind.CLOSED and e.probe.level == 1), None)
-    if alone is not None and alone.judged.slo_verdict == "missed":
-        return (
-            f"The SLO ({slo}) is missed {where}, and also with a single request in flight: no rate can meet it, "
-            "only a faster server or a wider limit."
-        )
-    return f"The SLO ({slo}) is missed {where}; sweep lower rates with loadgen sweep to see where it would hold."
+        return f"{format_number(rate.value)} {unit}"
+    return f"{format_number(rate.value)} {unit} (95 % CI {format_number(rate.low)} to {format_number(rate.high)})"
