@@ -34,15 +34,24 @@ _now_ns = time.monotonic_ns
 
 
 class Outlet:
-    """The write side of a connection: straight to the kernel while it takes everything, else through the transport."""
+    """The write side of a connection: straight to the kernel while it takes everything, else through the transport.
 
-    __slots__ = ("_fd", "_transport")
+    What a slow reader leaves gathers here until the loop's next turn, or `flush`: from Python 3.12 on a transport adds
+    up its whole buffer at every write, which would make each token cost as much as all those that wait.
+    """
+
+    __slots__ = ("_backlog", "_fd", "_loop", "_transport")
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
         self._fd: int = transport.get_extra_info("socket").fileno()
+        self._loop = asyncio.get_running_loop()
+        self._backlog = bytearray()
 
     def write(self, data: bytes) -> None:
+        if self._backlog:
+            self._backlog += data
+            return
         transport = self._transport
         if transport.is_closing():  # its descriptor may already belong to another connection
             return
@@ -56,7 +65,15 @@ class Outlet:
             if sent == len(data):
                 return
             data = data[sent:]
-        transport.write(data)
+        self._backlog += data
+        self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand the transport what has gathered: at the end of an answer at once, since others may write next."""
+        if self._backlog:
+            data, self._backlog = self._backlog, bytearray()
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
 
 @dataclass(slots=True)
@@ -217,6 +234,8 @@ class Choice:
             answer.last_due_ns = due_ns
             if answer.outlet is not None:
                 answer.outlet.write(self._rare_events(count, finished))
+                if answer.done.done():
+                    answer.outlet.flush()
             elif finished:
                 self.answer.finish([])
         written_ns = _now_ns()
