@@ -89,7 +89,8 @@ weights() {  # the shape with random weights; memory is faster than disk, when t
 }
 
 sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far they go
-  common=(--base-url "$URL" --gpu "$GPU" --seed 1 --model "$1"); shift
+  common=(--base-url "$URL" --seed 1 --model "$1"); shift
+  [ -n "$GPU" ] && common+=(--gpu "$GPU")
   step sweep-s2s 75 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 8s --drain 10s --warmup 2s
   step sweep-l2s 75 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 8s --drain 12s --warmup 2s
   step sweep-s2l 110 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 12s --drain 20s --warmup 4s
@@ -169,6 +170,7 @@ part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought b
 }
 
 part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
+  GPU=
   start 60 llama.cpp --served-model-name tiny || return 1
   sweeps tiny 2,4 1 0.5
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 8 --batch-sizes 1,all --repeats 2
