@@ -20,6 +20,7 @@ class Code(StrEnum):
     CLIENT_UNSENT = "CLIENT_UNSENT"
     CLIENT_RESOURCES = "CLIENT_RESOURCES"
     READ_DELAY = "READ_DELAY"
+    STAMPS_OFF = "STAMPS_OFF"
     GC_PAUSE = "GC_PAUSE"
     RATE_NOT_HELD = "RATE_NOT_HELD"
     DISPERSION = "DISPERSION"
@@ -94,6 +95,12 @@ FINDINGS: dict[Code, _Template] = {
         "Answers were stamped when we read them, not when they arrived, and we read up to {delay} late (p99).",
         "TTFT and ITL contain our own delay.",
         "Use the socket transport on Linux, where the kernel stamps arrivals.",
+    ),
+    Code.STAMPS_OFF: (
+        _WARNING,
+        "A stream of known timing, read as the answers are, was stamped {typical} off its true times (p99 {p99}).",
+        "Arrival stamps, and with them TTFT and ITL, are wrong by as much.",
+        "Let no time service step the clock; on a virtual machine, look for stolen CPU time; run on another machine.",
     ),
     Code.GC_PAUSE: (
         _WARNING,

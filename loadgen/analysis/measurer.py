@@ -28,7 +28,7 @@ def client_section(run: RunData, flow: Flow, window: Window, inside: Bools, lag:
     def gauge(name: str) -> Any:
         return series(run.telemetry, "client", name).within(window.start_ns, flow.ended_ns)
 
-    cpu = gauge("cpu_fraction")
+    cpu, canary = gauge("cpu_fraction"), gauge("canary_error_ns")
     sent_ns = flow.left_ns[inside & ~np.isnan(flow.left_ns)]
     due_ns = np.concatenate((flow.due_ns[inside], flow.unsent_ns[window.holds(flow.unsent_ns)]))
     planned_ns = due_ns if flow.loop == "open" else np.empty(0)
@@ -39,6 +39,8 @@ def client_section(run: RunData, flow: Flow, window: Window, inside: Bools, lag:
         **{f"lag_{name}_ms": _quantile_ms(lag.all_ns, q) for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))},
         "pauses": lag.pauses,
         "read_delay_p99_ms": _read_delay_p99_ms(run, inside, gauge("read_delay_p99_ns").quantile(0.99)),
+        **{f"canary_{name}_ms": _to_ms(canary.quantile(q)) for name, q in (("p50", 0.5), ("p99", 0.99))},
+        "canary_readings": len(canary),
         "loop_lag_p99_ms": _to_ms(gauge("loop_lag_max_ns").quantile(0.99)),
         "gc_pause_max_ms": _to_ms(gauge("gc_pause_max_ns").most()),
         "clock_step_max_ms": _to_ms(gauge("clock_step_ns").most()),

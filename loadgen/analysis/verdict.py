@@ -26,6 +26,7 @@ LIMITS = {
     "cpu": 0.85,  # of a core over 5 s: above it a single thread answers late more often than not
     "read_delay_ms": 5.0,  # as for lag: below it, nobody decides anything on the difference
     "read_delay_of_ttft": 0.01,
+    "canary_ms": 5.0,  # as for lag; a kernel's stamp is off by 0.02 ms
     "gc_pause_ms": 10.0,  # shows in a p99.9, not in a p99
     "rate": 0.02,  # send rate off plan: what a reader takes for the same rate
     "rate_requests": 3,  # and this many requests: one may leave just after the window's edge
@@ -51,6 +52,7 @@ VERDICTS: dict[str, tuple[Severity, frozenset[Code]]] = {
                 Code.CLIENT_UNSENT,
                 Code.CLIENT_RESOURCES,
                 Code.READ_DELAY,
+                Code.STAMPS_OFF,
                 Code.RATE_NOT_HELD,
                 Code.DISPERSION,
                 Code.CLOCK_STEP,
@@ -124,6 +126,14 @@ def _client(e: Evidence) -> Iterator[Finding]:
     small_ms = LIMITS["read_delay_of_ttft"] * (point["median_ttft_ms"] or 0.0)
     if client["stamp_source"] in ("user", "mixed") and delay_ms > max(LIMITS["read_delay_ms"], small_ms):
         yield finding(Code.READ_DELAY, delay=_ms(delay_ms))
+    if _over(client["canary_p99_ms"], max(LIMITS["canary_ms"], small_ms)):
+        typical = _over(client["canary_p50_ms"], max(LIMITS["canary_ms"], small_ms))
+        yield finding(
+            Code.STAMPS_OFF,
+            Severity.ERROR if typical else Severity.WARNING,
+            typical=_ms(client["canary_p50_ms"]),
+            p99=_ms(client["canary_p99_ms"]),
+        )
     if _over(client["gc_pause_max_ms"], LIMITS["gc_pause_ms"]):
         yield finding(Code.GC_PAUSE, pause=_ms(client["gc_pause_max_ms"]))
     if client["retries"]:

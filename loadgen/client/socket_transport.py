@@ -12,7 +12,9 @@ import errno
 import os
 import select
 import socket
+from typing import cast
 
+from loadgen.client.canary import Canary
 from loadgen.client.connection import RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING, Connection
 from loadgen.client.flight import Flight
 from loadgen.client.timerfd import TimerFd
@@ -88,6 +90,16 @@ class SocketTransport:
         self.counters.connections_opened += 1
         self.counters.connections_open += 1
         connection.carry(flight)
+
+    def watch(self, canary: Canary) -> None:
+        """Read a stream of known timing among the others, until `unwatch`."""
+        canary.forget()
+        self._by_fd[canary.fd] = cast("Connection", canary)  # as far as `_serve` looks at one
+        self._ready.register(canary.fd, _READ)
+
+    def unwatch(self, canary: Canary) -> None:
+        del self._by_fd[canary.fd]
+        self._ready.unregister(canary.fd)
 
     def _serve(self) -> None:
         by_fd = self._by_fd

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from loadgen.errors import EngineError
 from loadgen.exchange import Body, Ended, FrameReader, FromWorker, Job, Look, Stop, frame
+from loadgen.workers.canary import CanaryWriter, connected_pair
 
 _BATCH_BYTES = 1 << 16
 POLL_S = 0.05
@@ -29,11 +30,14 @@ class LocalWorker:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             self._channel.setsockopt(socket.SOL_SOCKET, option, 1 << 20)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        command = [sys.executable, "-m", "loadgen.workers.worker", str(data.fileno()), str(control.fileno())]
-        fds = (data.fileno(), control.fileno())
+        loopback = connected_pair()
+        self._canary = None if loopback is None else loopback[0]
+        passed = [data, control] if loopback is None else [data, control, loopback[1]]
+        fds = [sock.fileno() for sock in passed]
+        command = [sys.executable, "-m", "loadgen.workers.worker", *map(str, fds)]
         self._process = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, stderr=self._log)
-        data.close()
-        control.close()
+        for sock in passed:
+            sock.close()
 
     def __enter__(self) -> "LocalWorker":
         return self
@@ -60,6 +64,9 @@ class LocalWorker:
             self._channel.sendall(frame(job))
         feeder = _Feeder(self._channel, bodies)
         feeder.start()
+        canary = None if self._canary is None else CanaryWriter(self._canary)
+        if canary is not None:
+            canary.start()
         try:
             while True:
                 between()
@@ -79,6 +86,8 @@ class LocalWorker:
                         return message
                     take(message)
         finally:
+            if canary is not None:
+                canary.stop()
             feeder.cancelled = True
             feeder.join(timeout=5)  # the load process reads on after a run, so it cannot wait for room
 
@@ -102,6 +111,8 @@ class LocalWorker:
         """End the process; it goes by itself when its sockets close."""
         self._control.close()
         self._channel.close()
+        if self._canary is not None:
+            self._canary.close()
         try:
             self._process.wait(timeout=3)
         except subprocess.TimeoutExpired:

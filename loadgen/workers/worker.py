@@ -19,6 +19,7 @@ from array import array
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadgen.client.canary import Canary
 from loadgen.client.flight import PARTIAL_READS, Flight
 from loadgen.client.issuer import Issuer
 from loadgen.client.pacer import Pacer
@@ -46,7 +47,8 @@ def _transport(name: str, wiring: Wiring, landed: Landed) -> Transport:
 class Worker:
     """One parent, one run at a time."""
 
-    def __init__(self, channel: socket.socket, control: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, control: socket.socket, canary: Canary | None = None) -> None:
+        self.canary = canary
         self._channel = channel
         self._control = control
         self._loop = asyncio.get_running_loop()
@@ -151,6 +153,8 @@ class Run:
         url, late = urlsplit(job.url), not job.in_flight_max
         wiring = Wiring(url, (family, host, port), job.headers, job.verify_tls, job.proxy, may_read_late=late)
         self._transport = _transport(job.transport, wiring, lambda flight: self._issuer.landed(flight))
+        if worker.canary is not None and isinstance(self._transport, SocketTransport):
+            self._transport.watch(worker.canary)
         # Time zero comes last: what was imported and made until here takes nothing from the first request.
         self._start_ns = self._ticked_ns = time.monotonic_ns() + HEAD_START_NS
         self._offset_ns = realtime_offset_ns()
@@ -235,6 +239,8 @@ class Run:
             if drain_from_ns and time.monotonic_ns() - drain_from_ns >= self._drain_ns:
                 self.stop(now=True)
         self._tick(time.monotonic_ns())
+        if self._worker.canary is not None and isinstance(self._transport, SocketTransport):
+            self._transport.unwatch(self._worker.canary)
         await self._transport.close()
         self._pacer.close()
         gc.callbacks.remove(self._on_gc)
@@ -270,6 +276,8 @@ class Run:
             "connections": self._transport.counters.connections_opened,
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
+        if self._worker.canary is not None:
+            readings |= self._worker.canary.readings(offset_ns)
         self._transport.tick(now_ns - self._ticked_ns)
         self._cpu_ns, self._ticked_ns = cpu_ns, now_ns
         issuer.lag_max_ns = self._gc_pause_ns_max = self._clock_step_ns = 0
@@ -283,12 +291,12 @@ class Run:
             self._gc_pause_ns_max = max(self._gc_pause_ns_max, time.monotonic_ns() - self._gc_started_ns)
 
 
-async def serve(channel: socket.socket, control: socket.socket) -> None:
+async def serve(channel: socket.socket, control: socket.socket, canary: Canary | None = None) -> None:
     """Take jobs until the parent goes."""
     channel.setblocking(False)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         channel.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
-    worker = Worker(channel, control)
+    worker = Worker(channel, control, canary)
     await worker.closed
 
 
@@ -300,13 +308,14 @@ def main(arguments: list[str]) -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(50_000, 50, 100)  # the hot path makes no cycles; collecting often would only pause it
-    channel, control = (socket.socket(fileno=int(argument)) for argument in arguments)
+    channel, control, *loopback = (socket.socket(fileno=int(argument)) for argument in arguments)
+    canary = Canary(loopback[0]) if loopback else None
     try:
         import uvloop
     except ImportError:  # Windows
-        asyncio.run(serve(channel, control))
+        asyncio.run(serve(channel, control, canary))
     else:
-        uvloop.run(serve(channel, control))
+        uvloop.run(serve(channel, control, canary))
     return 0
 
 

@@ -140,3 +140,21 @@ def test_network_and_http_layer_are_told_apart() -> None:
         {"connect_p50_ms": 0.2, "connect_max_ms": 0.3, "answer_p50_ms": 200, "answer_max_ms": 300, "questions": 3}
     )
     assert http_section(None, 0, S) is None
+
+
+@pytest.mark.parametrize(("error_ms", "severity"), [(0.02, None), (20.0, "error")])
+def test_stamps_that_are_off_are_told_by_the_canary(error_ms: float, severity: str | None) -> None:
+    told = telemetry([(0.1 * k, "client", "canary_error_ns", error_ms * 1e6) for k in range(20)])
+    point = summarise(run([record(k, 100 * k, tokens_ms=[100 * k + 10]) for k in range(20)], telemetry=told))
+    assert point["client"]["canary_p99_ms"] == pytest.approx(error_ms)
+    assert point["client"]["canary_readings"] == 20
+    found = [each["severity"] for each in point["findings"] if each["code"] == "STAMPS_OFF"]
+    assert found == ([] if severity is None else [severity])
+    assert (point["verdict"] == "CLIENT_LIMITED") is (severity is not None)
+
+
+def test_one_write_that_was_held_up_is_no_wrong_clock() -> None:
+    told = telemetry([(0.1 * k, "client", "canary_error_ns", 3e7 if k == 7 else 2e4) for k in range(20)])
+    point = summarise(run([record(k, 100 * k, tokens_ms=[100 * k + 10]) for k in range(20)], telemetry=told))
+    assert [each["severity"] for each in point["findings"] if each["code"] == "STAMPS_OFF"] == ["warning"]
+    assert point["verdict"] != "CLIENT_LIMITED"

@@ -68,6 +68,7 @@ CASES: list[tuple[Code, RunData, str, tuple[str, ...]]] = [
      ("50 requests", "too many open files")),
     (Code.READ_DELAY, run(rows(stamp_source="user"), telemetry=client("loop_lag_max_ns", *[9e6] * 100)),
      "CLIENT_LIMITED", ("9 ms",)),
+    (Code.STAMPS_OFF, run(rows(), telemetry=client("canary_error_ns", *[3e7] * 50)), "CLIENT_LIMITED", ("30 ms",)),
     (Code.GC_PAUSE, run(rows(), telemetry=client("gc_pause_max_ns", 0, 2.5e7, 0)), "VALID", ("25 ms",)),
     (Code.RATE_NOT_HELD, run(rows(lag_ms=np.arange(N) * 0.5, ttft_ms=1e6)), "CLIENT_LIMITED", ("req/s",)),
     (Code.DISPERSION, run(bunched()), "CLIENT_LIMITED", ("1 s", "9.01; the plan has 0")),
