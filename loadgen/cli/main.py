@@ -31,6 +31,7 @@ COMMANDS = {
         "start an engine and wait until it is ready; the simulator is always there",
     ),
     "model": ("loadgen.cli.model", "model", "write a generated model to serve when there is none"),
+    "capture": ("loadgen.cli.capture", "capture", "a recording proxy: from live traffic to a replayable trace"),
     "report": ("loadgen.cli.report", "report", "rebuild the reports of a run or a sweep"),
     "roofline": (
         "loadgen.cli.roofline",
