@@ -26,8 +26,8 @@ _BACKLOG = 4096
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parse_options(sys.argv[1:] if arguments is None else arguments)
     try:
+        options = parse_options(sys.argv[1:] if arguments is None else arguments)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_serve(options))
     except LoadgenError as error:

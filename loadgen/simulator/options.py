@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from loadgen.errors import BadInputError
+from loadgen.parser import Parser
 from loadgen.simulator.batching import Batch
 from loadgen.simulator.deployment import GIB, find_card, find_model, kv_cache_bytes, kv_tokens
 from loadgen.simulator.engine import Engine, FixedEngine, SteppedEngine
@@ -65,8 +66,9 @@ class Options(argparse.Namespace):
 
 
 def parse_options(arguments: list[str]) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadgen.simulator",
+    """Raises BadInputError; `--help` prints and exits as argparse does."""
+    parser = Parser(
+        prog="loadgen serve simulator",
         description="An OpenAI-compatible LLM server of known timing: continuous batching, paged KV cache, no GPU.",
     )
     model = parser.add_argument_group("deployment")
@@ -187,6 +189,13 @@ def _kv_tokens(options: Options) -> int:
     return tokens
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -195,21 +204,21 @@ def _count(text: str) -> int:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not more than 0")
     return value
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
     return value

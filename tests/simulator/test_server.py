@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import openai
 import pytest
 
 from loadgen.simulator.__main__ import new_event_loop
@@ -291,33 +290,6 @@ def test_a_slow_reader_gets_every_byte_in_order(with_rim: WithRim, new_loop: Cal
         await writer.wait_closed()
 
     with_rim(test, FixedEngine(NS_PER_MS, 1, 400), new_loop)
-
-
-def test_the_official_client_is_content(with_rim: WithRim) -> None:
-    async def test(rim: Rim) -> None:
-        async with openai.AsyncOpenAI(base_url=rim.url + "/v1", api_key="none") as client:
-            said, usage = "", None
-            async for chunk in await client.chat.completions.create(
-                model="m",
-                messages=[{"role": "user", "content": "import os"}],
-                max_tokens=3,
-                stream=True,
-                stream_options={"include_usage": True},
-            ):
-                said += "".join(choice.delta.content or "" for choice in chunk.choices)
-                usage = chunk.usage or usage
-            assert said == " water light stone"
-            assert usage is not None
-            assert (usage.prompt_tokens, usage.completion_tokens) == (9, 3)
-            stream = await client.completions.create(model="m", prompt="a", max_tokens=2, stream=True)
-            assert "".join([chunk.choices[0].text async for chunk in stream]) == " water light"
-            whole = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "a"}])
-            assert whole.choices[0].finish_reason == "length"
-            assert [model.id async for model in client.models.list()] == ["m"]
-            with pytest.raises(openai.NotFoundError):
-                await client.completions.create(model="other", prompt="a")
-
-    with_rim(test)
 
 
 def test_a_late_simulator_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """Every style beside what its server was recorded to send, byte for byte, when the recordings are here.
 
-What is a fact of one request (ids, times, texts, the numbers of another model) is rubbed out on both sides; what is
 What is a fact of one request (ids, times, texts, numbers of another model) is rubbed out on both sides; what is left
 is compared as bytes, HTTP chunks included, and the headers by name and value, and whether the connection is closed.
+Known differences stand in a table.
 """
 
 import asyncio
