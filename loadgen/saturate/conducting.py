@@ -13,7 +13,8 @@ from loadgen.engines.rest import Rest
 from loadgen.errors import RunFolderError
 from loadgen.prepare import SetUp, lengths_of
 from loadgen.progress import Observer, ignore
-from loadgen.saturate import probing, searched
+from loadgen.saturate import searched
+from loadgen.saturate.probing import Bench, make
 from loadgen.search import journal
 from loadgen.search.probe import Workload
 from loadgen.search.search import Limits, search
@@ -39,24 +40,20 @@ def saturate(
     entries = searched.opened(setup, folder, limits, workload)
     points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
     asking = search(limits, setup.slo)
-    rest: Rest | None = None
+    bench: Bench | None = None
     finished = False
     try:
         probe, number = next(asking), 1
         while True:
             if number > len(entries):
-                rest = rest or _rest(setup)
+                bench = bench or Bench(setup, folder, workload, _rest(setup), observer)
                 spent_ns = sum(each.judged.duration_ns for each in entries)
-                made = probing.make(
-                    setup,
-                    folder,
+                made = make(
+                    bench,
                     number,
                     probe,
-                    workload=workload,
                     fastest=max((e.judged.throughput.value for e in entries if e.judged.throughput), default=0.0),
-                    rest=rest,
                     later_ns=max(0.0, limits.budget_ns - spent_ns - probe.at_most_ns),
-                    observer=observer,
                 )
                 if made is None:
                     break

@@ -5,6 +5,7 @@ then the server comes to rest. It judges nothing itself and knows no other probe
 import dataclasses
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _LEAP = 6  # times the throughput seen so far: no probe has more, since the next
 _FASTEST = 200.0  # requests/s of the first rung, one in flight, before anything has been seen
 _GRACE_SHARE, _GRACE_NS_MIN = 0.1, NS_PER_S  # of a probe, for what is in flight at its end to end by itself
 _REST_NS = 30 * NS_PER_S
+_BUSY = 0.85  # of a core: a client that is that busy will be so again
 
 
 class Overseer:
@@ -65,31 +67,50 @@ class Overseer:
         return self._judged or judge(self._probe, self.sight.upto_end(), self._workload, self._slo)
 
 
-def make(
-    setup: SetUp,
-    folder: Path,
-    number: int,
-    probe: Probe,
-    *,
-    workload: Workload,
-    fastest: float,
-    rest: Rest,
-    later_ns: float,
-    observer: Observer,
-) -> Entry | None:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all probes of a search share."""
+
+    setup: SetUp
+    folder: Path
+    workload: Workload
+    rest: Rest
+    observer: Observer
+
+
+def make(bench: Bench, number: int, probe: Probe, *, fastest: float, later_ns: float) -> Entry | None:
     """The run, its judgement, and the server at rest again; None when the user interrupted it.
 
     `fastest`: the highest throughput seen so far, requests/s, 0 for none; `later_ns`: what the search may spend after
-    this probe. Raises TargetError when the server is gone.
+    this probe. A run that a moment's want of CPU spoiled is made again, once. Raises TargetError when the server is
+    gone.
     """
     began_ns = time.monotonic_ns()
-    plan, lengths = _draw(setup, probe, number, fastest)
-    prompt_seed = int(generator(setup.prompt_seed, f"saturate.prompts.{number}").integers(1 << 31))
-    overseer = Overseer(probe, plan, setup, workload)
-    run = _free_name(folder, f"{number:02d}-{probe.kind.value}-{probe.level:.4g}")
+    discarded: dict[str, str] = {}
+    while True:
+        run = _free_name(bench.folder, f"{number:02d}-{probe.kind.value}-{probe.level:.4g}")
+        done = _try(bench, number, probe, run, fastest, later_ns)
+        if done is None:
+            return None
+        judged, point = done
+        judged = dataclasses.replace(judged, duration_ns=float(time.monotonic_ns() - began_ns), problem=_problem(point))
+        busy = (point["client"]["cpu_fraction_max"] or 0.0) > _BUSY
+        if discarded or busy or not judged.problem:
+            return Entry(run, probe, judged, discarded)
+        discarded[run] = judged.problem
+
+
+def _try(
+    bench: Bench, number: int, probe: Probe, run: str, fastest: float, later_ns: float
+) -> tuple[Judged, dict[str, Any]] | None:
+    """One run of the probe and its point."""
+    setup = bench.setup
+    plan, lengths = _draw(setup, probe, run, fastest)
+    prompt_seed = int(generator(setup.prompt_seed, f"saturate.prompts.{run}").integers(1 << 31))
+    overseer = Overseer(probe, plan, setup, bench.workload)
     point = drive(
         setup,
-        folder / run,
+        bench.folder / run,
         plan,
         setup.prompts(prompt_seed, lengths),
         rate=probe.level if probe.kind is Kind.OPEN else None,
@@ -97,24 +118,22 @@ def make(
         duration_ns=round(probe.at_most_ns),
         point=(number, 0),
         later_ns=round(later_ns),
-        observer=observer,
+        observer=bench.observer,
         overseer=overseer,
     )
     if setup.interrupts.count:
         return None
-    judged = overseer.conclude()
     if overseer.sight.all_failed:
         setup.asker.address()  # a server that is gone is said so; the search can go on when it is back
     if overseer.dropped:
-        rest.wait(_REST_NS, lambda: setup.interrupts.count > 0)
-    cost_ns = time.monotonic_ns() - began_ns
-    return Entry(run, probe, dataclasses.replace(judged, duration_ns=float(cost_ns), problem=_problem(point)))
+        bench.rest.wait(_REST_NS, lambda: setup.interrupts.count > 0)
+    return overseer.conclude(), point
 
 
-def _draw(setup: SetUp, probe: Probe, number: int, fastest: float) -> tuple[Plan, Lengths]:
+def _draw(setup: SetUp, probe: Probe, run: str, fastest: float) -> tuple[Plan, Lengths]:
     """No more requests than the probe can need, with arrivals and lengths of its own."""
     settings = setup.settings
-    seed = int(generator(settings.seed or 0, f"saturate.{number}.{probe.level}").integers(1 << 31))
+    seed = int(generator(settings.seed or 0, f"saturate.{run}").integers(1 << 31))
     drawn: list[Lengths] = []
 
     def lengths(n: int) -> tuple[Int64s, Int64s, Int64s, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import loadgen
-from loadgen.analysis.saturation import saturation
+from loadgen.analysis import reasons
 from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.analysis.sweep import SCHEMA
 from loadgen.config import described
@@ -20,7 +20,7 @@ from loadgen.report.html import render_html
 from loadgen.run import command_line, write_reports
 from loadgen.search import journal, telling
 from loadgen.search.journal import Entry
-from loadgen.search.probe import Workload
+from loadgen.search.probe import Kind, Workload
 from loadgen.search.search import Limits, answer_of
 
 HEADER = "search.json"
@@ -90,24 +90,33 @@ def write(folder: Path, entries: list[Entry], points: list[dict[str, Any]], *, c
     header = run_folder.read_json(folder / HEADER)
     limits, slo = Limits(**header["limits"]), _slo(header)
     answer = answer_of([(each.probe, each.judged) for each in entries], limits, slo)
-    reason = reason_of(points)
+    because = why(entries, points, (header.get("target") or {}).get("engine"))
     summary = header | {
         "kind": "saturate",
         "points": points,
         "probes": [each["probe"] for each in points],
-        "saturation": telling.rates(answer, entries) | {"reason": reason},
+        "saturation": telling.rates(answer, entries) | because,
         "notes": answer.notes,
         "cut": cut,
-        "answer": telling.sentences(answer, reason),
+        "answer": telling.sentences(answer, because["reason"]),
     }
     run_folder.write_json(folder / run_folder.SUMMARY, summary)
     (folder / run_folder.REPORT).write_text(render_html(summary))
     return summary
 
 
-def reason_of(points: list[dict[str, Any]]) -> str:
-    """Why it saturates, in one sentence without its full stop: the one place where it is asked for."""
-    return str((saturation(points) or {}).get("reason") or "")
+def why(entries: list[Entry], points: list[dict[str, Any]], engine: str | None) -> dict[str, Any]:
+    """`reason`, one clause without a full stop, and the `limits` behind it: of the mildest overload, against the
+    lightest load. The one place where the reason is asked for."""
+    counted = [(e, point) for e, point in zip(entries, points, strict=True) if e.judged.counts]
+    opened = sorted(
+        ((e, point) for e, point in counted if e.probe.kind is Kind.OPEN), key=lambda pair: pair[0].probe.level
+    )
+    over = next((point for e, point in opened if e.judged.verdict == "unstable"), None)
+    if over is None:
+        return {"reason": "", "limits": []}
+    light = next((point for e, point in opened if e.judged.verdict == "stable"), None)
+    return {"reason": reasons.reason_of(over, light, engine), "limits": reasons.limits(over, light, engine)}
 
 
 def rewrite(folder: Path) -> dict[str, Any]:

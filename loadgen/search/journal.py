@@ -5,7 +5,7 @@ A line that was torn by a crash is left out: its probe is made again. Floats are
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -18,11 +18,15 @@ JOURNAL = "probes.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One probe: the folder of its run, what was asked, what was seen."""
+    """One probe: the folder of its run, what was asked, what was seen.
+
+    discarded   why earlier tries of the same probe were thrown away: {run folder: what the client did wrong}
+    """
 
     run: str
     probe: Probe
     judged: Judged
+    discarded: dict[str, str] = field(default_factory=dict)
 
 
 def append(folder: Path, entry: Entry) -> None:

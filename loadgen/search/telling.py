@@ -49,6 +49,7 @@ def row(number: int, entry: Entry) -> dict[str, Any]:
         "slo": [each.as_dict() for each in judged.slo],
         "counts": judged.counts,
         "problem": judged.problem,
+        "discarded": entry.discarded,
     }
 
 
