@@ -88,9 +88,11 @@ def _answer(summary: dict[str, Any], points: Sequence[Point]) -> Markup:
     answer = words(summary, "answer") or "There is no answer in words: the summary holds the figures only."
     cut = at(summary, "cut") is True
     note = "Interrupted before its end. This is what was measured until then." if cut else ""
+    headline, _, rest = answer.partition(". ") if search_story.is_search(summary) else (answer, "", "")
     return element(
         "section",
-        element("h1", answer),
+        element("h1", f"{headline}." if rest else answer),
+        element("p", rest, class_="rest") if rest else None,
         element("p", note, class_="banner") if note else None,
         _tiles(summary, points),
         _verdict_line(summary, points),
@@ -117,8 +119,9 @@ def _tiles(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
 def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
     """How many points have which verdict, and what that means."""
     by_code: dict[str, list[Point]] = {}
-    for point in points:
-        by_code.setdefault(words(point, "verdict"), []).append(point)
+    for point in points:  # a search stops as soon as it knows enough: only what does not count is worth a word
+        if not search_story.is_search(summary) or words(point, "verdict") == "CLIENT_LIMITED":
+            by_code.setdefault(words(point, "verdict"), []).append(point)
     lines = []
     for code, group in by_code.items():
         verdict = verdict_of(code)
@@ -137,7 +140,14 @@ def _search(summary: dict[str, Any]) -> Markup | None:
         "interval, a hollow dot does not count or was not decided, and the coloured columns are the intervals of the "
         "rates that were found."
     )
-    return _section("search", "What was found", lead, search_charts(summary), ladder_chart(summary))
+    return _section(
+        "search",
+        "What was found",
+        lead,
+        element("div", search_charts(summary), ladder_chart(summary), class_="side")
+        if search_story.is_search(summary)
+        else None,
+    )
 
 
 def _decisions(summary: dict[str, Any]) -> Markup | None:

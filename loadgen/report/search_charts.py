@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen.report import plots
 from loadgen.report.curves import tick_label
-from loadgen.report.markup import Markup, element, join
+from loadgen.report.markup import Markup, element
 from loadgen.report.plots import Dot, Frame, Scale
 from loadgen.report.reading import (
     at,
@@ -78,7 +78,8 @@ def search_charts(summary: Any) -> Markup:
         frame = Frame(_x_scale(ends, left), vertical, y_label=tick_label(panel.unit))
         figures.append(_figure(panel, frame, probes, values, lines))
     legend = plots.legend([(line.style, line.label) for line in lines], toggles=False)
-    return join([element("div", legend, class_="shared-key"), element("div", *figures, class_="charts stack")])
+    key = element("div", legend, class_="shared-key") if lines else None
+    return element("div", key, element("div", *figures, class_="charts stack"))
 
 
 Reading = tuple[float, float | None, float | None] | None  # value, low, high

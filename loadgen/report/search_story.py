@@ -32,6 +32,10 @@ TABLE_LEAD = (
 TONES = {"stable": ("good", "✓"), "unstable": ("warn", "▲"), "met": ("good", "✓"), "missed": ("warn", "✕")}
 
 
+def is_search(summary: Any) -> bool:
+    return words(summary, "kind") == "saturate"
+
+
 def steps() -> Markup:
     """The method in words."""
     items = [element("li", element("b", title), " ", text) for title, text in STEPS.items()]
@@ -40,7 +44,17 @@ def steps() -> Markup:
 
 def probe_table(summary: Any) -> Markup:
     """A row a probe: every decision with its criterion, interval, samples and verdict."""
-    heads = ("#", "probe", "why", "ends when", "time", "requests", "completed", "left behind", "latency", "in flight")
+    heads = (
+        "#",
+        "probe",
+        "why, and when it ends",
+        "time",
+        "requests",
+        "completed",
+        "left behind",
+        "latency",
+        "in flight",
+    )
     slo = any(words(p, "slo_verdict") for p in sequence(summary, "probes"))
     names = {words(point, "run"): k for k, point in enumerate(points_of(summary), 1)}
     titles = [*heads, "law", "verdict", *(["SLO"] if slo else [])]
@@ -60,7 +74,7 @@ def probe_table(summary: Any) -> Markup:
 
 
 def _left(title: str) -> str | None:
-    return "words" if title in ("probe", "why", "ends when", "verdict", "SLO") else None
+    return "words" if title in ("probe", "why, and when it ends", "verdict", "SLO") else None
 
 
 def _cells(probe: Any, slo: bool, names: dict[str, int]) -> list[Markup]:
@@ -71,8 +85,7 @@ def _cells(probe: Any, slo: bool, names: dict[str, int]) -> list[Markup]:
     cells = [
         element("td", words(probe, "number")),
         element("td", element("a", name, href=f"#point-{place}") if place else name, class_="words"),
-        element("td", words(probe, "why"), class_="words"),
-        element("td", words(probe, "criterion"), class_="words"),
+        element("td", words(probe, "why"), element("small", words(probe, "criterion")), class_="words"),
         element("td", say(end)),
         element("td", say(number(probe, "requests"))),
         _interval_cell(mapping(probe, "throughput")),
