@@ -30,6 +30,12 @@ _HOP = frozenset(
 _SESSION_HEADERS = ("X-Session-Id", "X-Conversation-Id", "Session-Id")
 
 
+class _Relayed(web.StreamResponse):
+    """An answer of the upstream's; `given` are the names of its headers."""
+
+    given: frozenset[str]
+
+
 class Proxy:
     """Makes the aiohttp application; `passed` counts requests, `overloaded` says whether recording pauses."""
 
@@ -68,7 +74,11 @@ class Proxy:
             asked = time.monotonic()
             await asyncio.sleep(BEAT_S)
             if time.monotonic() - asked - BEAT_S > LATE_S:
-                self._paused_until = time.monotonic() + PAUSE_S
+                self.fall_behind()
+
+    def fall_behind(self) -> None:
+        """Record no new request for a while."""
+        self._paused_until = time.monotonic() + PAUSE_S
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         self.passed += 1
@@ -88,7 +98,7 @@ class Proxy:
             )
         try:
             return await self._give_back(request, answer, exchange)
-        except asyncio.CancelledError:  # the client went: so does its request
+        except BaseException:  # the client went: so does its request
             answer.close()
             self._done(exchange, ABORTED)
             raise
@@ -113,8 +123,8 @@ class Proxy:
         self, request: web.Request, answer: aiohttp.ClientResponse, exchange: Exchange | None
     ) -> web.StreamResponse:
         headers = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in _HOP)
-        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-        response["upstream"] = frozenset(name.lower() for name in headers)
+        response = _Relayed(status=answer.status, reason=answer.reason, headers=headers)
+        response.given = frozenset(name.lower() for name in headers)
         await response.prepare(request)
         try:
             async for piece in answer.content.iter_any():
@@ -167,7 +177,7 @@ class Proxy:
 
 async def _only_upstreams_headers(_: web.Request, response: web.StreamResponse) -> None:
     """What aiohttp adds of its own is taken away again; an answer of ours has no mark and keeps them."""
-    if "upstream" in response:
+    if isinstance(response, _Relayed):
         for name in ("Server", "Date", "Content-Type"):
-            if name.lower() not in response["upstream"]:
+            if name.lower() not in response.given:
                 response.headers.popall(name, None)

@@ -1,0 +1,24 @@
+"""What the tests of the proxy share."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run a test's coroutine; one that waits for ever fails."""
+
+    def running(test: Coroutine[Any, Any, None]) -> None:
+        async def bounded() -> None:
+            await asyncio.wait_for(test, 20)
+
+        asyncio.run(bounded())
+
+    return running
