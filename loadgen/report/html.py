@@ -40,6 +40,18 @@ def render_html(summary: dict[str, Any]) -> str:
     """The whole page for a parsed `summary.json`, of a run or a sweep; whatever is missing in it is left out."""
     kind = words(summary, "kind") or "sweep"
     title = f"loadgen {kind}: {target_line(summary) or 'no target'}"
+    points = points_of(summary)
+    sections: list[Markup | None] = [_answer(summary, points), _search(summary), _decisions(summary)]
+    if kind != "run":
+        sections += [_curves(summary, points), _distributions(points), _findings(points), _points(summary, points)]
+    else:
+        sections += [_close_up(point, summary) for point in points]
+    sections += [_tables(summary, points), _meanings(), _settings(summary)]
+    return page(title, _masthead(summary, kind), element("main", *sections), _footer(summary))
+
+
+def page(title: str, *content: Markup | None) -> str:
+    """One file that opens offline, with the style sheet and the little script inside."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -48,20 +60,12 @@ def render_html(summary: dict[str, Any]) -> str:
         element("title", title),
         element("style", Markup(_HERE.with_name("page.css").read_text(encoding="utf-8"))),
     )
-    points = points_of(summary)
-    sections: list[Markup | None] = [_answer(summary, points), _search(summary), _decisions(summary)]
-    if kind != "run":
-        sections += [_curves(summary, points), _distributions(points), _findings(points), _points(summary, points)]
-    else:
-        sections += [_close_up(point, summary) for point in points]
-    sections += [_tables(summary, points), _meanings(), _settings(summary)]
     script = element("script", Markup(_HERE.with_name("page.js").read_text(encoding="utf-8")))
-    main = element("main", *sections)
-    body = element("body", _masthead(summary, kind), main, _footer(summary), element("div", id="tip"), script)
+    body = element("body", *content, element("div", id="tip"), script)
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _section(name: str, title: str, lead: str, *children: Markup | None) -> Markup | None:
+def section(name: str, title: str, lead: str, *children: Markup | None) -> Markup | None:
     """A titled section; None when it would be empty, so that it leaves no heading behind."""
     if not any(children):
         return None
@@ -135,19 +139,15 @@ def _verdict_line(summary: dict[str, Any], points: Sequence[Point]) -> Markup | 
 
 def _search(summary: dict[str, Any]) -> Markup | None:
     """How a search found what it says; None for everything else."""
+    if not search_story.is_search(summary):
+        return None
     lead = (
         "Each dot is one probe at that request rate; hover over it for its figures. A stroke is its 95 % confidence "
         "interval, a hollow dot does not count or was not decided, and the coloured columns are the intervals of the "
         "rates that were found."
     )
-    return _section(
-        "search",
-        "What was found",
-        lead,
-        element("div", search_charts(summary), ladder_chart(summary), class_="side")
-        if search_story.is_search(summary)
-        else None,
-    )
+    charts = element("div", search_charts(summary), ladder_chart(summary), class_="side")
+    return section("search", "What was found", lead, charts)
 
 
 def _decisions(summary: dict[str, Any]) -> Markup | None:
@@ -156,7 +156,7 @@ def _decisions(summary: dict[str, Any]) -> Markup | None:
         return None
     copy = element("p", element("button", "copy table", data_copy="#probes-table"), class_="tools")
     parts = [element("p", search_story.LITTLE, class_="lead"), element("p", search_story.TABLE_LEAD, class_="lead")]
-    return _section(
+    return section(
         "probes", "How it was found", "", search_story.steps(), *parts, copy, table, search_story.notes(summary)
     )
 
@@ -170,7 +170,7 @@ def _curves(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
         "interval, the shaded column the interval in which the server saturates. A hollow dot is less than sure: few "
         "samples, or a verdict other than valid."
     )
-    return _section("curves", f"Against the {what}", lead, curve_charts(summary))
+    return section("curves", f"Against the {what}", lead, curve_charts(summary))
 
 
 def _distributions(points: Sequence[Point]) -> Markup | None:
@@ -185,12 +185,12 @@ def _distributions(points: Sequence[Point]) -> Markup | None:
     for dataset, group in groups.items():
         charts = details.distributions(group)
         blocks.append(join([element("h3", dataset), charts]) if charts and len(groups) > 1 else charts)
-    return _section("distributions", "Latency distributions", lead, *blocks)
+    return section("distributions", "Latency distributions", lead, *blocks)
 
 
 def _findings(points: Sequence[Point]) -> Markup | None:
     cards = details.finding_cards(group_findings(points))
-    return _section("findings", "What stood out", "", cards)
+    return section("findings", "What stood out", "", cards)
 
 
 def _points(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
@@ -211,7 +211,7 @@ def _points(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
         )
         blocks.append(element("details", line, _close_up_parts(point), id=f"point-{place}"))
     lead = "One run each: its course over time, its latencies, and whether the measurement itself is to be trusted."
-    return _section("points", "Point by point", lead, toggles if blocks else None, *blocks)
+    return section("points", "Point by point", lead, toggles if blocks else None, *blocks)
 
 
 def _close_up(point: Point, summary: dict[str, Any]) -> Markup | None:
@@ -266,12 +266,12 @@ def _tables(summary: dict[str, Any], points: Sequence[Point]) -> Markup | None:
         element("p", element("button", "copy table", data_copy="#all-table"), class_="tools"),
         element("div", tables.every_figure(summary), class_="scroll"),
     )
-    return _section("tables", "The figures", lead, copy, glance, every)
+    return section("tables", "The figures", lead, copy, glance, every)
 
 
 def _meanings() -> Markup | None:
     pairs = [element("div", element("dt", term), element("dd", meaning)) for term, meaning in DEFINITIONS]
-    return _section("words", "What the words mean", "", element("dl", *pairs))
+    return section("words", "What the words mean", "", element("dl", *pairs))
 
 
 def _settings(summary: dict[str, Any]) -> Markup | None:
@@ -285,7 +285,7 @@ def _settings(summary: dict[str, Any]) -> Markup | None:
         if seed is not None
         else None
     )
-    return _section("settings", "How to do it again", "", copy, block, note, table)
+    return section("settings", "How to do it again", "", copy, block, note, table)
 
 
 def _footer(summary: dict[str, Any]) -> Markup:

@@ -5,7 +5,7 @@ never heard of queues and wants to check it. It decides nothing: verdicts and in
 from typing import Any
 
 from loadgen.report.markup import Markup, element
-from loadgen.report.reading import NOT_KNOWN, at, estimate, mapping, number, points_of, say, sequence, words
+from loadgen.report.reading import NOT_KNOWN, at, estimate, mapping, number, points_of, say, say_range, sequence, words
 from loadgen.units import format_number
 
 _RATE = "req/s"
@@ -44,21 +44,11 @@ def steps() -> Markup:
 
 def probe_table(summary: Any) -> Markup:
     """A row a probe: every decision with its criterion, interval, samples and verdict."""
-    heads = (
-        "#",
-        "probe",
-        "why, and when it ends",
-        "time",
-        "requests",
-        "completed",
-        "left behind",
-        "latency",
-        "in flight",
-    )
+    figures = ("time", "requests", "completed", "left behind", "latency", "in flight", "law")
     slo = any(words(p, "slo_verdict") for p in sequence(summary, "probes"))
     names = {words(point, "run"): k for k, point in enumerate(points_of(summary), 1)}
-    titles = [*heads, "law", "verdict", *(["SLO"] if slo else [])]
-    units = {"time": "s", "completed": _RATE, "latency": "s", "left behind": "%"}
+    titles = ["#", "probe", "why, and when it ends", *figures, "verdict", *(["SLO"] if slo else [])]
+    units = {"time": "s", "completed": _RATE, "left behind": "%"}
     head = element(
         "tr",
         *(
@@ -90,7 +80,7 @@ def _cells(probe: Any, slo: bool, names: dict[str, int]) -> list[Markup]:
         element("td", say(number(probe, "requests"))),
         _interval_cell(mapping(probe, "throughput")),
         _interval_cell(mapping(probe, "deficit"), 100.0),
-        _interval_cell(mapping(probe, "latency_s")),
+        _latency_cell(mapping(probe, "latency_s")),
         element("td", say(number(probe, "in_flight"))),
         element("td", say(number(probe, "littles_law"))),
         element("td", *_verdict(probe), class_="words"),
@@ -113,6 +103,12 @@ def _interval_cell(value: dict[str, Any], factor: float = 1.0) -> Markup:
         return element("td", NOT_KNOWN)
     small = None if low is None or high is None else element("small", f"{format_number(low)}–{format_number(high)}")
     return element("td", format_number(middle), small)
+
+
+def _latency_cell(value: dict[str, Any]) -> Markup:
+    middle, low, high = (None if each is None else 1000 * each for each in estimate(value))
+    small = None if low is None or high is None else element("small", say_range(low, high, "ms"))
+    return element("td", say(middle, "ms"), small)
 
 
 def _verdict(probe: Any) -> list[Markup | str]:
