@@ -24,6 +24,7 @@ class Settings:
 
     base_url: str | None = None
     engine: str | None = None
+    engines: list[str] = field(default_factory=list)  # several, one after another; then `engine` is None
     model: str | None = None
     endpoint: str = "auto"
     api_key: str | None = None
@@ -164,11 +165,12 @@ _SWEEP, _RUN, _BATCH = frozenset((SWEEP,)), frozenset((RUN,)), frozenset((BATCH,
 _SATURATE = frozenset((SATURATE,))
 _PACED = frozenset((RUN, SWEEP))  # requests come one after another, not in batches
 _JUDGED = _PACED | _SATURATE
+_COMPARED = frozenset((SWEEP, BATCH))  # takes several engines
 _SIZED = LOADS - _SATURATE  # its length is known beforehand
 
 OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
-    Option("--engine", "engine", "target", "start a server and use it: simulator, or 'simulator --gpu h100'"),
+    Option("--engine", "engine", "target", "start it and use it: vllm, 'llama.cpp --model X', …; again: side by side"),
     Option("--model", "model", "target", "default: what /v1/models names"),
     Option("--endpoint", "endpoint", "target", "chat, completions or auto", _choice("auto", "chat", "completions")),
     Option("--api-key", "api_key", "target", "default: $OPENAI_API_KEY", metavar="KEY", secret=True),
@@ -268,6 +270,8 @@ def _assign(settings: Settings, option: Option, value: Any) -> None:
         if option.repeated:
             pairs = value.items() if isinstance(value, dict) else map(option.parse, map(str, _listed(value)))
             setattr(settings, option.field, dict(pairs))
+        elif option.field == "engine":
+            _assign_engines(settings, [str(each) for each in _listed(value)])
         elif option.field == "extra_body" and isinstance(value, dict):
             settings.extra_body = value
         else:
@@ -276,13 +280,22 @@ def _assign(settings: Settings, option: Option, value: Any) -> None:
         raise BadInputError(f"{option.flag}: {error}", error.hint) from None
 
 
+def _assign_engines(settings: Settings, named: list[str]) -> None:
+    """One engine, or several to be measured one after another."""
+    settings.engine, settings.engines = (named[0], []) if len(named) == 1 else (None, named)
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _check(settings: Settings, command: str) -> None:
     """What no single option can know."""
-    if settings.base_url and settings.engine:
+    if settings.engines and command not in _COMPARED:
+        raise BadInputError(
+            f"`loadgen {command}` takes one --engine.", f"Side by side: {', '.join(sorted(_COMPARED))}."
+        )
+    if settings.base_url and (settings.engine or settings.engines):
         raise BadInputError("--base-url and --engine exclude each other.", "Either a running server or one to start.")
     if settings.fail_on == "slo" and not settings.slo:
         raise BadInputError("--fail-on slo needs --slo.", "Write for instance --slo ttft_p99=500ms.")

@@ -69,6 +69,14 @@ def _load(command: str, settings: Settings) -> int:
         if settings.quiet or settings.json
         else lambda text: err.print(text, markup=False, soft_wrap=True)
     )
+    if settings.engines:
+        from loadgen.cli import side_by_side
+
+        def measure(one: Settings, place: Path) -> dict[str, Any]:
+            return _measure(command, one, place, say, choose_view(sys.stdout, one.quiet, one.json))
+
+        several = side_by_side.compare(settings, folder, measure, say)
+        return side_by_side.exit_code(several, lambda summary: exit_code(summary, settings))
     summary = _measure(command, settings, folder, say, choose_view(sys.stdout, settings.quiet, settings.json))
     if settings.json:
         print(json.dumps(summary))

@@ -157,7 +157,8 @@ def curve_charts(summary: object) -> Markup:
     key = Markup()
     if len(axis.datasets) > 1:
         entries = [(f"s{k % 6}", dataset or "no name") for k, dataset in enumerate(axis.datasets)]
-        key = element("div", element("p", "A colour is a dataset:", class_="note"), plots.legend(entries))
+        what = words(summary, "colour") or "a dataset"
+        key = element("div", element("p", f"A colour is {what}:", class_="note"), plots.legend(entries))
     figures = [figure for curve in CURVES if (figure := _figure(curve, axis, summary))]
     return join([key, element("div", *figures, class_="charts")]) if figures else Markup()
 
