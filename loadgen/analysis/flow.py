@@ -1,7 +1,8 @@
 """Requests through time: when each one was due, when it could have gone, what was in flight, what was never sent.
 
 Here the loops become one. In an open loop a request is due when the plan says so. In a closed loop (everything due at
-once, under a cap) it is due when a slot came free; in a session when its predecessor ended and the think time was over.
+once, under a cap) it is due when a slot came free, the first of each slot when it goes; in a session when its
+predecessor ended and the think time was over.
 """
 
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def flow_of(run: RunData) -> Flow:
     if plan.in_flight_max:
         free_ns = _slot_free_ns(run)
         held = free_ns > could_go_ns
+        if loop == "closed":  # the first of each slot waits for nothing and is due at no moment: it goes when it goes
+            free_ns = np.where(np.isneginf(free_ns) & ~np.isnan(issued_ns), issued_ns, free_ns)
         could_go_ns = np.maximum(could_go_ns, free_ns)
         due_ns = could_go_ns if loop == "closed" else due_ns
     sent = ~np.isnan(issued_ns)
@@ -121,16 +124,19 @@ def _batch_begin_ns(run: RunData) -> Floats:
 def _slot_free_ns(run: RunData) -> Floats:
     """When the slot that each request took came free: with c slots, request k waits for the (k − c)-th end.
 
-    A worker's c is the most it ever had in flight: its share of the cap.
+    Of several workers each one's c is the most it ever had in flight: its share of the cap.
     """
     issued_ns, done_ns, worker = run.columns["issued_ns"], run.columns["done_ns"], run.columns["worker"]
     free_ns = np.full(len(run), -np.inf)
-    for each in np.unique(worker[~np.isnan(worker)]):
+    workers = np.unique(worker[~np.isnan(worker)])
+    for each in workers:
         rows = np.flatnonzero((worker == each) & ~np.isnan(issued_ns))
         rows = rows[np.argsort(issued_ns[rows], kind="stable")]
         ends_ns = np.sort(done_ns[rows])
         ended_before = np.searchsorted(ends_ns, issued_ns[rows], side="right")
-        slots = min(run.plan.in_flight_max, int((np.arange(1, len(rows) + 1) - ended_before).max(initial=1)))
+        slots = run.plan.in_flight_max
+        if len(workers) > 1:
+            slots = min(slots, int((np.arange(1, len(rows) + 1) - ended_before).max(initial=1)))
         free_ns[rows[slots:]] = ends_ns[: max(len(rows) - slots, 0)]
     return np.where(np.isnan(free_ns), -np.inf, free_ns)
 

@@ -36,7 +36,9 @@ class Issuer:
         self._cap = in_flight_max or (1 << 62)
         self._stop_ns = stop_ns
         self._barriers = frozenset(barriers)  # of the plan: these wait until nothing is in flight
-        self._start_ns = start_ns
+        self._start_ns = self._begun_ns = start_ns  # `_begun_ns`: when the last barrier fell
+        self._closed = in_flight_max > 0 and len(due_ns) > 1 and due_ns[0] == due_ns[-1]
+        self._freed_ns: deque[int] = deque(maxlen=in_flight_max)  # ends whose slots nobody has taken yet
         self._timeout_ns = timeout_ns
         self._clock = clock
         self._wake_at = wake_at
@@ -45,6 +47,7 @@ class Issuer:
         self._in_flight: dict[int, Flight] = {}
         self._deadlines: deque[tuple[int, int]] = deque()  # (deadline, index) in issue order, for time-outs
         self._stopped = False
+        self._ended_ns = start_ns  # the last end
         self.transport: Transport
         self.issued = 0
         self.completed = 0
@@ -81,8 +84,10 @@ class Issuer:
             if stop_ns and now_ns - self._start_ns >= stop_ns:
                 self.stop()
                 return
-            if self.issued in self._barriers and self._in_flight:
-                return  # the last to land wakes us
+            if self.issued in self._barriers:
+                if self._in_flight:
+                    return  # the last to land wakes us
+                self._begun_ns = max(self._begun_ns, self._ended_ns)
             if now_ns < self._start_ns + due_ns:
                 self._wake_at(self._start_ns + due_ns)
                 return
@@ -92,17 +97,27 @@ class Issuer:
             index, prepared = self._ready.popleft()
             flight = Flight(index, due_ns, prepared)
             flight.issued_ns = now_ns
-            self.lag_max_ns = max(self.lag_max_ns, now_ns - self._start_ns - due_ns)
+            self.lag_max_ns = max(self.lag_max_ns, now_ns - self._free_since_ns(due_ns, now_ns))
             self.issued += 1
             self._in_flight[index] = flight
             self._deadlines.append((now_ns + self._timeout_ns, index))
             self.transport.start(flight)
 
+    def _free_since_ns(self, due_ns: int, now_ns: int) -> int:
+        """Since when only we hold back the next request: its due time, the last barrier's fall, its slot's last end.
+
+        The first ones of a closed loop have none of these: they go as fast as they can, and their going is their due.
+        """
+        if self.issued >= self._cap:
+            return max(self._start_ns + due_ns, self._begun_ns, self._freed_ns.popleft())
+        return now_ns if self._closed else max(self._start_ns + due_ns, self._begun_ns)
+
     def landed(self, flight: Flight) -> None:
         """The transport is through with a flight; a closed loop sends the next one."""
         if self._in_flight.pop(flight.index, None) is None:
             return  # timed out or cancelled before
-        flight.done_ns = self._clock.now_ns()
+        flight.done_ns = self._ended_ns = self._clock.now_ns()
+        self._freed_ns.append(flight.done_ns)
         self.completed += 1
         self._report(flight)
         if len(self._in_flight) == self._cap - 1 or (self._barriers and not self._in_flight):

@@ -48,6 +48,16 @@ def test_in_a_closed_loop_a_request_is_due_when_its_slot_came_free() -> None:
     assert point["verdict"] == "VALID"
 
 
+def test_a_closed_loop_that_begins_with_a_burst_is_not_late() -> None:
+    """2,000 connections take 0.12 s to open: no plan says when each should have gone."""
+    gone_ms = [0.06 * k for k in range(2000)]
+    rows = [record(k, 0.0, issued_ms=at, tokens_ms=[at + 40, at + 100]) for k, at in enumerate(gone_ms)]
+    point = summarise(run(rows, planned=plan(np.zeros(2000), in_flight_max=2000)))
+    assert point["client"]["lag_max_ms"] == 0
+    assert not {"CLIENT_LAG", "CLIENT_HICCUP"} & {each["code"] for each in point["findings"]}
+    assert point["p99_ttft_ms"] == pytest.approx(40), "from when it went"
+
+
 def test_two_workers_share_the_cap() -> None:
     rows = []
     for worker in (0, 1):
