@@ -1,26 +1,9 @@
-"""From the table of options to a parser, and from its mistakes to sentences."""
+"""From the table of options to a parser, and from what it read to settings."""
 
-import argparse
-import difflib
 from pathlib import Path
-from typing import NoReturn
 
 from loadgen.config import OPTIONS, Settings, make_settings, options_of
-from loadgen.errors import BadInputError
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that raises our error, with a guess at what was meant."""
-
-    def error(self, message: str) -> NoReturn:
-        hint = f"See `{self.prog} --help`."
-        if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0]
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            near = difflib.get_close_matches(word.partition("=")[0], flags, 1)
-            hint = f"Did you mean {near[0]}? {hint}" if near else hint
-            message = f"unknown option {word}" if word.startswith("-") else f"'{word}' was not expected"
-        raise BadInputError(f"{message[0].upper()}{message[1:]}.", hint)
+from loadgen.parser import Parser as Parser  # the commands find it here
 
 
 def parser_of(command: str, description: str) -> Parser:
@@ -34,7 +17,10 @@ def parser_of(command: str, description: str) -> Parser:
         if option.parse is None:
             group.add_argument(option.flag, dest=option.key, action="store_true", default=None, help=option.help)
         else:
-            action, about = "append" if option.repeated else "store", option.help.replace("%", "%%")
+            action, about = (
+                "append" if option.repeated or option.key == "engine" else "store",
+                option.help.replace("%", "%%"),
+            )
             metavar = option.metavar or option.key.upper()
             group.add_argument(option.flag, dest=option.key, action=action, metavar=metavar, help=about)
     return parser

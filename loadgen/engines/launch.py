@@ -80,7 +80,9 @@ def _await_ready(process: "subprocess.Popen[bytes]", log: Path) -> dict[str, Any
         if not piece:
             process.wait()
             words = log.read_text(errors="replace").strip().splitlines()
-            raise EngineError(f"The simulator did not start: {words[-1] if words else 'no reason given'}.")
+            reason = words[-1].rstrip(".") if words else "no reason given"
+            hint = "" if "--help" in reason else "`loadgen serve simulator --help` lists its options."
+            raise EngineError(f"The simulator did not start: {reason}.", hint)
         line += piece
     about: dict[str, Any] = msgspec.json.decode(line)
     return about

@@ -84,7 +84,9 @@ def parse_options(arguments: list[str]) -> Options:
     batching.add_argument("--kv", choices=STRATEGIES, help="blocks of 16 or 64 tokens, or all that a sequence may need")
     batching.add_argument("--max-num-seqs", type=_count, metavar="N", help="sequences in a batch (32 when chunked)")
     batching.add_argument("--max-num-batched-tokens", type=_count, metavar="N", help="tokens in a step (2048 likewise)")
-    batching.add_argument("--max-queue", type=int, metavar="N", help="answer 429 when N sequences wait (no limit)")
+    batching.add_argument(
+        "--max-queue", type=_count_or_none, metavar="N", help="answer 429 when N sequences wait (no limit)"
+    )
     batching.add_argument(
         "--gateway-limit", type=_count, metavar="N", help="the front end lets N requests in at a time"
     )
@@ -102,11 +104,13 @@ def parse_options(arguments: list[str]) -> Options:
     )
     timing.add_argument("--ttft-ms", type=_positive, metavar="MS", help="fixed timing instead of a model on a GPU")
     timing.add_argument("--itl-ms", type=_positive, metavar="MS", help="fixed timing: between tokens")
-    timing.add_argument("--eos-probability", type=float, default=0, metavar="P", help="chance of a stop per token (0)")
+    timing.add_argument(
+        "--eos-probability", type=_probability, default=0, metavar="P", help="chance of a stop per token (0)"
+    )
     timing.add_argument("--seed", type=int, default=0)
     server = parser.add_argument_group("server")
     server.add_argument("--host", default="127.0.0.1")
-    server.add_argument("--port", type=int, default=0, help="0 = a free one (default)")
+    server.add_argument("--port", type=_port, default=0, help="0 = a free one (default)")
     server.add_argument("--style", choices=STYLES, help="whose dialect to speak (vllm, as loadgen's own)")
     server.add_argument("--stream-interval", type=_count, default=1, metavar="N", help="tokens that share an event (1)")
     server.add_argument(
@@ -196,10 +200,38 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+
+
 def _count(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _count_or_none(text: str) -> int:
+    value = _whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
+
+
+def _probability(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = _whole(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 65535")
     return value
 
 
