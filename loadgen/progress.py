@@ -26,7 +26,7 @@ class Progress:
     output_throughput: float = 0.0  # output tokens/s
     ttft_ms: tuple[float, float] | None = None  # p50, p99
     tpot_ms: tuple[float, float] | None = None  # p50, p99
-    lag_p99_ms: float | None = None
+    lag_max_ms: float | None = None  # the largest of the last 0.1 s
     note: str = ""  # what the run is for and what is known by now, where somebody decides on the way
     errors: dict[str, int] = field(default_factory=dict)  # by outcome
 

@@ -296,7 +296,7 @@ class _Watch:
         progress.remaining_ns = max(0, progress.planned_ns - elapsed_ns) + self._later_ns
         progress.issued = int(readings.get("issued", 0))
         progress.in_flight = int(readings.get("in_flight", 0))
-        progress.lag_p99_ms = readings.get("lag_max_ns", 0) / 1e6
+        progress.lag_max_ms = readings.get("lag_max_ns", 0) / 1e6
         progress.completed, progress.failed = recent.completed, recent.failed
         rate, tokens, ttft_ms, tpot_ms = recent.figures(elapsed_ns)
         progress.achieved_rate, progress.output_throughput = rate, tokens

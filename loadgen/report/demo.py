@@ -285,6 +285,6 @@ def canned_progress(point: dict[str, Any], k: int = 1, n: int = 1, per_s: int = 
             output_throughput=sum(line["output_tokens"][recent]) / span_s,
             ttft_ms=(float(np.median(ttfts)), max(ttfts) * 1.6) if ttfts else None,
             tpot_ms=(point["p50_tpot_ms"], point["p99_tpot_ms"]) if ttfts else None,
-            lag_p99_ms=point["client"]["lag_p99_ms"],
+            lag_max_ms=point["client"]["lag_p99_ms"],
             errors={"timeout": failed} if failed else {},
         )

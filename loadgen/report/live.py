@@ -164,7 +164,7 @@ class LiveView:
         trail = max(width - 42, 8)
         asked = "closed loop" if progress.request_rate is None else f"{format_number(progress.request_rate)} asked"
         rate = f"{asked}, {format_number(progress.achieved_rate)} achieved"
-        lag = NOT_KNOWN if progress.lag_p99_ms is None else say(progress.lag_p99_ms, "ms")
+        lag = NOT_KNOWN if progress.lag_max_ms is None else say(progress.lag_max_ms, "ms")
         failed = Text(f"{progress.failed:,} failed", style="bold red" if progress.failed else "")
         planned = f" of {progress.planned:,}" if progress.planned and width >= 72 else ""
         rows = [("probe", Text(words(progress.note)))] if progress.note else []
@@ -177,7 +177,7 @@ class LiveView:
             ("TTFT p50, p99", _with_trail(_pair(progress.ttft_ms), self._ttft_ms.draw(trail), "cyan")),
             ("TPOT p50, p99", Text(_pair(progress.tpot_ms))),
             ("output tok/s", _with_trail(format_number(progress.output_throughput), self._tokens.draw(trail), "green")),
-            ("our lag p99", Text(lag)),
+            ("our lag at most", Text(lag)),
         ]
         if progress.errors:
             errors = ", ".join(f"{words(name).replace('_', ' ')} {count:,}" for name, count in progress.errors.items())
