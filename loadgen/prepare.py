@@ -32,6 +32,7 @@ from loadgen.workload.calibration import Calibration, fit
 from loadgen.workload.lengths import Lengths, load_lengths
 from loadgen.workload.prompts import (
     POOL_MIN,
+    Origin,
     PromptSource,
     recorded_prompts,
     single_token_words,
@@ -47,19 +48,23 @@ _UNLIMITED_SEQS = 1_000_000  # what the simulator says when nothing limits its b
 
 @dataclass(slots=True)
 class SetUp:
-    """What runs share. `prompts(seed, lengths)` makes the prompt source of one run."""
+    """What runs share. `made(origin)` makes prompts of any numbers, `prompts(seed, lengths)` those of one run."""
 
     settings: Settings
     asker: Asker
     address: tuple[int, str, int]
     protocol: Protocol
-    prompts: Callable[[int, Lengths], PromptSource]
+    made: Callable[[Origin], PromptSource]
     worker: LocalWorker
     engine: Launched | None
     slo: Slo | None
     hardware: str | None  # GPU:MODEL, checked; None when nobody said
     prompt_seed: int
     interrupts: Interrupts = field(default_factory=Interrupts)
+
+    def prompts(self, seed: int, lengths: Lengths) -> PromptSource:
+        """Recorded texts where the dataset has them, else made to length."""
+        return recorded_prompts(lengths.texts) if lengths.texts else self.made(seed)
 
     @property
     def target(self) -> dict[str, Any]:
@@ -124,13 +129,13 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             extra=settings.extra_body,
         )
         protocol.context_max = protocol.context_max or about.get("max_model_len")
-        prompts = _prompt_maker(settings, asker, protocol, tokenizer)
+        made = _made_prompts(settings.prefix_len, asker, protocol, tokenizer)
         for warning in protocol.warnings:
             say(f"Warning: {warning}")
         # Prompts that a living server has seen would meet its prefix cache: new ones, unless a seed is asked for.
         seed = settings.seed if settings.seed is not None else int.from_bytes(os.urandom(4), "little")
         hardware = _hardware(settings, protocol, engine)
-        setup = SetUp(settings, asker, address, protocol, prompts, worker, engine, slo, hardware, seed)
+        setup = SetUp(settings, asker, address, protocol, made, worker, engine, slo, hardware, seed)
         with setup.interrupts.caught():
             yield setup
 
@@ -178,17 +183,9 @@ def _headers(settings: Settings) -> dict[str, str]:
     return headers | settings.header
 
 
-def _prompt_maker(
-    settings: Settings, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
-) -> Callable[[int, Lengths], PromptSource]:
-    """(prompt seed, lengths) → prompts: recorded texts where the dataset has them, else made to length."""
-    made = _made_prompts(settings.prefix_len, asker, protocol, tokenizer)
-    return lambda seed, lengths: recorded_prompts(lengths.texts) if lengths.texts else made(seed)
-
-
 def _made_prompts(
     prefix: int, asker: Asker, protocol: Protocol, tokenizer: Tokenizer | None
-) -> Callable[[int], PromptSource]:
+) -> Callable[[Origin], PromptSource]:
     """The most exact way that this server allows, chosen once: ids, a tokenizer, `/tokenize`, or a fitted line."""
     if protocol.vocabulary and tokenizer is None:
         return lambda seed: _ids_less(token_id_prompts(seed, protocol.vocabulary, prefix), protocol.id_overhead)

@@ -19,6 +19,11 @@ from loadgen.workload.words import WORDS
 
 PromptSource = Callable[[int, int], str | list[int]]  # (request index, input tokens) → prompt
 
+# Where a prompt's numbers come from: (request index, n) → int64[n], each below `choices`. A source of them is made for
+# (choices, how many all prompts share, tokens that one number becomes); a seed stands for the usual one.
+Draw = Callable[[int, int], Int64s]
+Origin = int | Callable[[int, int, float], Draw]
+
 TOKEN_ID_MIN, TOKEN_ID_MAX = 100, 30_000  # special tokens lie below or above in the vocabularies of the field
 POOL_MIN = 32  # single-token words that are enough to make prompts differ
 REPAIRS_MAX = 16
@@ -29,7 +34,7 @@ def recorded_prompts(texts: Sequence[str]) -> PromptSource:
     return lambda index, _input_tokens: texts[index]
 
 
-def token_id_prompts(seed: int, vocab_size: int, prefix_tokens: int = 0) -> PromptSource:
+def token_id_prompts(seed: Origin, vocab_size: int, prefix_tokens: int = 0) -> PromptSource:
     """Lists of exactly `input_tokens` token ids, for servers whose completions endpoint takes them."""
     high = min(vocab_size, TOKEN_ID_MAX)
     low = min(TOKEN_ID_MIN, high // 2)
@@ -38,16 +43,16 @@ def token_id_prompts(seed: int, vocab_size: int, prefix_tokens: int = 0) -> Prom
 
 
 def word_prompts(
-    seed: int, calibration: Calibration, prefix_tokens: int = 0, words: Sequence[str] = WORDS
+    seed: Origin, calibration: Calibration, prefix_tokens: int = 0, words: Sequence[str] = WORDS
 ) -> PromptSource:
     """Common words, as many as the calibration says; exact as far as every one of `words` costs the same."""
     prefix_words = round(prefix_tokens / calibration.tokens_per_word)
-    draw = _draws(seed, len(words), prefix_words)
+    draw = _draws(seed, len(words), prefix_words, calibration.tokens_per_word)
     table = np.array(words, dtype=object)  # one vectorised look-up a prompt
     return lambda index, input_tokens: " ".join(table[draw(index, calibration.words_for(input_tokens))])
 
 
-def tokenizer_prompts(seed: int, tokenizer: Tokenizer, overhead: int = 0, prefix_tokens: int = 0) -> PromptSource:
+def tokenizer_prompts(seed: Origin, tokenizer: Tokenizer, overhead: int = 0, prefix_tokens: int = 0) -> PromptSource:
     """Text of exactly `input_tokens` − `overhead` tokens by a local tokenizer, out of words that are one token each."""
     pool = single_token_words(tokenizer.count, WORDS)
     if len(pool) < POOL_MIN:  # a small vocabulary, or one of another language: take the words it has
@@ -76,7 +81,7 @@ def single_token_words(count: Count, candidates: Sequence[str]) -> tuple[str, ..
     return tuple(single(candidates))
 
 
-def exact_prompts(seed: int, count: Count, pool: Sequence[str], overhead: int, prefix_tokens: int) -> PromptSource:
+def exact_prompts(seed: Origin, count: Count, pool: Sequence[str], overhead: int, prefix_tokens: int) -> PromptSource:
     """Text of `input_tokens` − `overhead` tokens by `count`, at least one word; counted, repaired, counted again.
 
     `pool`: words that are one token each. `count` may count a BOS token or not, as long as it always does.
@@ -105,13 +110,15 @@ def exact_prompts(seed: int, count: Count, pool: Sequence[str], overhead: int, p
     return prompt
 
 
-def _draws(seed: int, choices: int, prefix: int) -> Callable[[int, int], Int64s]:
+def _draws(seed: Origin, choices: int, prefix: int, tokens_each: float = 1.0) -> Draw:
     """A function (request index, n) → int64[n] of numbers below `choices`: shared prefix, index, then random.
 
     The prefix gives way to one number of the request's own, so that even the shortest prompts differ.
     """
     if choices < 2:
         raise BadInputError("A vocabulary of so few tokens makes no prompts.", "Check the vocabulary size.")
+    if not isinstance(seed, int):
+        return seed(choices, prefix, tokens_each)
     rng = generator(seed, "workload.prefix")
     offset = int(rng.integers(choices))
     shared: Int64s = rng.integers(0, choices, prefix)
