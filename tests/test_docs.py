@@ -1,24 +1,83 @@
 """The documents say what the code does. Run as a script, this writes docs/cli.md again (`make docs`)."""
 
+import argparse
 import contextlib
+import importlib
 import io
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loadgen.cli.flags import parser_of
 from loadgen.cli.main import COMMANDS, help_text
-from loadgen.config import RUN, SATURATE, SWEEP, make_settings, options_of
+from loadgen.config import LOADS, make_settings, options_of
 from loadgen.endpoints.dialects import DIALECTS
 from loadgen.records.schema import RECORD, TELEMETRY
+from loadgen.simulator.options import simulator_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("traces/*.md")])
 CLI = ROOT / "docs" / "cli.md"
-LOADS = {SWEEP: "one run per request rate", SATURATE: "search for the saturation point", RUN: "one run"}
+Rows = Iterator[tuple[str, str, str]]
+
+
+def rows_of_table(command: str) -> Rows:
+    """(option with its value, group, meaning) of a command that puts load on a server."""
+    for option in options_of(command):
+        value = "" if option.parse is None else f" {option.metavar or option.key.upper()}"
+        yield option.flag + value, option.group, option.help
+
+
+def rows_of_parser(parser: argparse.ArgumentParser) -> Rows:
+    """The same of a parser; a group that argparse made by itself has no name."""
+    names = {id(action): group.title or "" for group in parser._action_groups for action in group._group_actions}
+    for action in parser._actions:
+        if action.dest == "help" or isinstance(action, argparse._SubParsersAction):
+            continue
+        formatter = parser._get_formatter()
+        value = "" if action.nargs == 0 else formatter._format_args(action, action.dest.upper())
+        words = f"{action.option_strings[-1]} {value}".strip() if action.option_strings else value
+        group = names.get(id(action), "")
+        about = formatter._expand_help(action) if action.help else ""
+        yield words, "" if group in ("positional arguments", "options") else group, about
+
+
+def table(rows: Rows) -> str:
+    """Markdown; the groups' column only where there are groups."""
+    listed = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
+    grouped = any(group for _, group, _ in listed)
+    lines = ["| option | group | meaning |\n|---|---|---|" if grouped else "| option | meaning |\n|---|---|"]
+    lines += [f"| `{o}` | {group} | {about} |" if grouped else f"| `{o}` | {about} |" for o, group, about in listed]
+    return "\n".join(lines) + "\n"
+
+
+def parser_for(command: str) -> argparse.ArgumentParser | None:
+    """By convention a command `x` has an `x_parser()` beside it; those that put load on a server share a table."""
+    if command in LOADS:
+        return parser_of(command, "")
+    module, function, _ = COMMANDS[command]
+    make = getattr(importlib.import_module(module), f"{function}_parser", None)
+    return None if make is None else make()  # type: ignore[no-any-return]
+
+
+def sections(command: str) -> Iterator[str]:
+    """What docs/cli.md says of a command, and of those below it."""
+    module, _, about = COMMANDS[command]
+    yield f"## loadgen {command}\n\n{about[0].upper()}{about[1:]}.\n"
+    parser = parser_for(command)
+    if command in LOADS:
+        yield table(rows_of_table(command))
+    elif parser is None:  # it starts other programs: its own words, and what it passes on
+        yield f"```\n{importlib.import_module(module).USAGE}\n```\n"
+    else:
+        yield table(rows_of_parser(parser))
+        for action in parser._actions:
+            for name, below in action.choices.items() if isinstance(action, argparse._SubParsersAction) else ():
+                yield f"### loadgen {command} {name}\n\n{table(rows_of_parser(below))}"
 
 
 def cli_page() -> str:
@@ -29,17 +88,11 @@ def cli_page() -> str:
         "names with underscores.\n",
     ]
     parts.append(f"```\n{help_text()}\n```\n")
-    for command, about in LOADS.items():
-        parts.append(f"## loadgen {command}: {about}\n\n| option | group | meaning |\n|---|---|---|")
-        for option in options_of(command):
-            value = "" if option.parse is None else f" {option.metavar or option.key.upper()}"
-            meaning = option.help.replace("|", "\\|")
-            parts.append(f"| `{option.flag}{value}` | {option.group} | {meaning} |")
-        parts.append("")
-    parts.append("## loadgen roofline: what a GPU could do at most\n\nSee [roofline.md](roofline.md).\n")
-    parts.append("## loadgen profile: the same operations timed on a GPU\n\nSee [profile.md](profile.md).\n")
-    parts.append("## loadgen serve simulator\n\n`loadgen serve simulator --help` lists its options.\n")
-    parts.append("## loadgen report FOLDER\n\nRebuilds summary, report and Parquet; `--json` prints the summary.\n")
+    for command in COMMANDS:
+        parts += sections(command)
+        if command == "serve":
+            parts.append("### loadgen serve simulator\n\n[simulator.md](simulator.md) says what they do.\n")
+            parts.append(table(rows_of_parser(simulator_parser())))
     parts.append(
         "## Exit codes\n\n| code | meaning |\n|---|---|\n"
         "| 0 | done, and every point is VALID; in a sweep a saturated point counts as an answer |\n"
@@ -74,8 +127,12 @@ def test_the_commands_of_the_readme_parse() -> None:
     assert len(commands) >= 4
     for command, *arguments in commands:
         assert command in COMMANDS
+        if command == "serve" and arguments[0] == "simulator":
+            simulator_parser().parse_args(arguments[1:])
+        if (parser := parser_for(command)) is None:
+            continue
+        given = vars(parser.parse_args(arguments))
         if command in LOADS:
-            given = vars(parser_of(command, "").parse_args(arguments))
             make_settings(command, {k: v for k, v in given.items() if v is not None and k != "config"})
 
 
@@ -111,6 +168,29 @@ def test_the_drawing_names_what_exists() -> None:
         assert (ROOT / folder).is_dir(), folder
     packages = {path.parent.name for path in (ROOT / "loadgen").glob("*/__init__.py")}
     assert all(f"`loadgen/{package}/`" in text for package in packages)
+
+
+def test_the_files_that_the_drawing_names_exist() -> None:
+    names = {path.name for folder in ("loadgen", "tests", "docs", "traces") for path in (ROOT / folder).rglob("*")}
+    for name in re.findall(r"`(?:[\w-]+/)*([\w-]+\.(?:py|md))`", (ROOT / "ARCHITECTURE.md").read_text()):
+        assert name in names | {page.name for page in PAGES}, name
+
+
+def test_one_word_per_thing() -> None:
+    """Every word of the glossary is in use, and those that it forbids everywhere are in no page."""
+    rows = re.findall(
+        r"^\| ([^|]+) \| [^|]*\| ([^|]*)\|$", (ROOT / "docs" / "glossary.md").read_text(), flags=re.MULTILINE
+    )
+    pages = {page: page.read_text() for page in PAGES if page.name not in ("glossary.md", "cli.md")}
+    everything = "\n".join(pages.values()).lower()
+    words = [word.strip() for row, _ in rows[2:] for word in re.split(r"[,;/]", row)]
+    assert len(words) > 30
+    assert not [word for word in words if word.lower().rstrip("s") not in everything]
+    never = {word.strip() for _, row in rows[2:] for word in row.split(",")} & {"QPS", "SLA", "backend"}
+    assert len(never) == 3
+    assert not [
+        (page.name, word) for page, text in pages.items() for word in never if re.search(rf"\b{word}s?\b", text)
+    ]
 
 
 def test_help_of_every_command_prints() -> None:

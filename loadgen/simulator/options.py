@@ -67,6 +67,11 @@ class Options(argparse.Namespace):
 
 def parse_options(arguments: list[str]) -> Options:
     """Raises BadInputError; `--help` prints and exits as argparse does."""
+    return simulator_parser().parse_args(arguments, namespace=Options())
+
+
+def simulator_parser() -> Parser:
+    """Its options, also for docs/cli.md."""
     parser = Parser(
         prog="loadgen serve simulator",
         description="An OpenAI-compatible LLM server of known timing: continuous batching, paged KV cache, no GPU.",
@@ -119,7 +124,7 @@ def parse_options(arguments: list[str]) -> Options:
     server.add_argument("--api-key", metavar="KEY")
     server.add_argument("--log", type=Path, metavar="FILE", help="JSONL: the true times of every request")
     server.add_argument("--exit-with-stdin", action="store_true", help="end when stdin does")
-    return parser.parse_args(arguments, namespace=Options())
+    return parser
 
 
 def build_engine(options: Options) -> tuple[Engine, int, int]:
