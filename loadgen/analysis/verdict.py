@@ -26,6 +26,7 @@ LIMITS = {
     "cpu": 0.85,  # of a core over 5 s: above it a single thread answers late more often than not
     "read_delay_ms": 5.0,  # as for lag: below it, nobody decides anything on the difference
     "read_delay_of_ttft": 0.01,
+    "user_stamps": 0.01,  # share of requests that the kernel did not stamp whole: a p99 does not see fewer, nor one
     "canary_ms": 5.0,  # as for lag; a kernel's stamp is off by 0.02 ms
     "gc_pause_ms": 10.0,  # shows in a p99.9, not in a p99
     "rate": 0.02,  # send rate off plan: what a reader takes for the same rate
@@ -124,7 +125,9 @@ def _client(e: Evidence) -> Iterator[Finding]:
         yield finding(Code.CLIENT_RESOURCES, failed=ours, detail=_commonest(e, {Outcome.CLIENT_ERROR}))
     delay_ms = max((client[key] or 0.0 for key in ("read_delay_p99_ms", "loop_lag_p99_ms")), default=0.0)
     small_ms = LIMITS["read_delay_of_ttft"] * (point["median_ttft_ms"] or 0.0)
-    if client["stamp_source"] in ("user", "mixed") and delay_ms > max(LIMITS["read_delay_ms"], small_ms):
+    unstamped = int((e.run.columns["stamp_source"][e.inside] == "user").sum())
+    several = unstamped > max(1.0, LIMITS["user_stamps"] * e.inside.sum())
+    if several and delay_ms > max(LIMITS["read_delay_ms"], small_ms):
         yield finding(Code.READ_DELAY, delay=_ms(delay_ms))
     if _over(client["canary_p99_ms"], max(LIMITS["canary_ms"], small_ms)):
         typical = _over(client["canary_p50_ms"], max(LIMITS["canary_ms"], small_ms))

@@ -53,6 +53,10 @@ class SocketTransport:
         self._beat = TimerFd()
         self._on_beat = False
         self._events = 0  # since the last tick
+        # Linux begins to stamp a moment after the first socket has asked and ends with the last one: while this one is
+        # open, no answer comes on a machine that does not stamp yet.
+        self._stamping = socket.socket(wiring.address[0], socket.SOCK_STREAM)
+        _ask_for_stamps(self._stamping)
 
     def prepare(self, index: int, body: bytes) -> bytes:
         return b"".join((self._head % (index, len(body)), body))
@@ -74,7 +78,7 @@ class SocketTransport:
             self._land(flight, *_blame(error))
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE_AND_REPORT)
+        _ask_for_stamps(sock)
         problem = sock.connect_ex((host, port))
         if problem not in (0, errno.EINPROGRESS):
             sock.close()
@@ -184,6 +188,11 @@ class SocketTransport:
             self._drop(connection)
         self._ready.close()
         self._beat.close()
+        self._stamping.close()
+
+
+def _ask_for_stamps(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RX_SOFTWARE_AND_REPORT)
 
 
 def _head(wiring: Wiring) -> bytes:

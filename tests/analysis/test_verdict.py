@@ -144,6 +144,15 @@ def test_kernel_stamps_make_read_delay_harmless() -> None:
     assert judged(run(rows(stamp_source="kernel"), telemetry=late), Code.READ_DELAY) == ("VALID", None)
 
 
+def test_one_answer_that_the_kernel_did_not_stamp_condemns_no_run() -> None:
+    late = client("loop_lag_max_ns", *[9e6] * 100)
+    some = rows(stamp_source="kernel")
+    for number, row in enumerate(some[200:300]):
+        row["stamp_source"] = "user"
+        _, found = judged(run(some, telemetry=late), Code.READ_DELAY) if number in (0, 99) else (None, None)
+        assert (found is not None) is (number == 99)
+
+
 def test_a_busy_moment_is_not_a_busy_client() -> None:
     """Two seconds at 100 % are less than 85 % over five."""
     busy = client("cpu_fraction", *[0.3] * 40, *[1.0] * 20, *[0.3] * 40)

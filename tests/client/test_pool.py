@@ -8,6 +8,8 @@ import pytest
 from rigs import Peer, Rig, run_rig
 from scripted import Server, Visit, answering, chunked, http
 
+from loadgen.client.connection import RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING
+from loadgen.client.socket_transport import SocketTransport
 from loadgen.exchange import Outcome
 
 ANSWER = chunked(b"data: a\n\n", b"data: [DONE]\n\n")
@@ -287,6 +289,24 @@ def test_a_cancelled_request_closes_its_connection_and_is_not_reported(transport
 
     with Server(script) as server:
         run_rig(server.url, test, transport=transport)
+
+
+def test_a_server_that_closes_every_connection_does_not_end_the_kernels_stamps() -> None:
+    """They end with the last socket that wants them and begin late: one is kept that asks for nothing else."""
+    kept: list[socket.socket] = []
+
+    async def test(rig: Rig) -> None:
+        transport = rig.transport
+        assert isinstance(transport, SocketTransport)
+        kept.append(transport._stamping)
+        for index in range(3):
+            assert (await rig.exchange(index)).done.kernel_stamps
+        assert kept[0].getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING) == RX_SOFTWARE_AND_REPORT
+
+    with Server(answering(ANSWER.replace(b"200 OK\r\n", b"200 OK\r\nConnection: close\r\n"))) as server:
+        run_rig(server.url, test)
+        assert server.connections == 3
+    assert kept[0].fileno() == -1
 
 
 def test_on_the_beat_and_off_it_answers_arrive_all_the_same() -> None:
