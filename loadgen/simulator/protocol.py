@@ -123,7 +123,7 @@ def read_ask(body: Body, chat: bool, max_model_len: int, style: Style) -> Ask:
     copies = 1 if body.n is None or style.copies == "ignored" else body.n
     if not 1 <= copies <= 1024:
         _refuse(style, f"n must be between 1 and 1024, got {copies}.", "n")
-    if "max_tokens" in style.errors and body.stream_options is not None and not stream:
+    if style.strict and body.stream_options is not None and not stream:
         _refuse(style, "stream_options need stream to be true.", "stream_options")
     options = body.stream_options or StreamOptions()
     forced = _least_tokens(body, output_tokens, style)
@@ -173,7 +173,7 @@ def _output_tokens(body: Body, chat: bool, longest: int, max_model_len: int, sty
 def _least_tokens(body: Body, output_tokens: int, style: Style) -> int:
     """How many tokens come before a stop may: all of them where a field that the server heeds forces it."""
     if "min_tokens" in style.forces and not 0 <= body.min_tokens <= output_tokens:
-        if "max_tokens" in style.errors:
+        if style.strict:
             sentence = f"min_tokens must be between 0 and max_tokens, got {body.min_tokens}."
             _refuse(style, sentence, "min_tokens")
         return output_tokens if body.min_tokens > 0 else 0

@@ -13,8 +13,6 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, TextIO
 
 from aiohttp import web
@@ -27,11 +25,12 @@ from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.listing import models_answer
 from loadgen.simulator.metrics import METRICS
 from loadgen.simulator.protocol import Refusal, read_ask, read_body, read_token_ids
+from loadgen.simulator.replies import EventStream, Pings, refuse, reply
 from loadgen.simulator.sequence import State
 from loadgen.simulator.styles import STYLES
 from loadgen.simulator.styles.style import Style
 from loadgen.simulator.text import token_ids
-from loadgen.simulator.wire import END, chunks, make_id
+from loadgen.simulator.wire import END, make_id
 from loadgen.units import NS_PER_MS
 
 _BODY_BYTES_MAX = 64 << 20
@@ -47,18 +46,6 @@ class StampingProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         self.received_ns = time.monotonic_ns()
         super().data_received(data)
-
-
-class EventStream(web.StreamResponse):
-    """A chunked answer of which aiohttp writes only the headers; the choices write every chunk, the last one too."""
-
-    def __init__(self, style: Style, request_id: str) -> None:
-        headers = {"Content-Type": style.stream_type} | dict(style.headers) | dict(style.stream_headers)
-        super().__init__(headers=headers | ({"x-request-id": request_id} if style.request_id else {}))
-        self.enable_chunked_encoding()
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing: the end went out with the last token."""
 
 
 class Simulator:
@@ -168,11 +155,7 @@ class Simulator:
         try:
             return await self._route(request)(request)
         except Refusal as refusal:
-            answer = self._reply(refusal.body, refusal.status, refusal.content_type, request=request)
-            if self._style.closes:
-                answer.headers.pop("Keep-Alive", None)
-                answer.force_close()
-            return answer
+            return refuse(self._style, refusal, self._header_id(request.headers.get("X-Request-Id")))
 
     def _route(self, request: web.BaseRequest) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         """What answers a request. Raises Refusal."""
@@ -187,25 +170,8 @@ class Simulator:
                 raise Refusal(self._style, "key", "Unauthorized")
         return route
 
-    def _reply(
-        self,
-        body: bytes,
-        status: int = 200,
-        kind: str = "",
-        request_id: str = "",
-        request: web.BaseRequest | None = None,
-    ) -> web.Response:
-        """An answer in one piece, with the headers of the style."""
-        style = self._style
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR and kind.startswith("text/plain"):  # nobody caught it in there
-            fault = web.Response(status=status, body=body, headers={"Content-Type": kind} | dict(style.headers[:1]))
-            fault.force_close()
-            return fault
-        headers = ({"Content-Type": kind or style.json_type} if body else {}) | dict(style.headers)
-        if style.request_id:
-            given = request.headers.get("X-Request-Id") if request is not None else None
-            headers["x-request-id"] = request_id or given or make_id("hex32", self._random)
-        return web.Response(status=status, body=body or None, headers=headers)
+    def _reply(self, body: bytes, request_id: str | None = None, status: int = 200, kind: str = "") -> web.Response:
+        return reply(self._style, body, self._header_id(request_id), status, kind)
 
     async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._generate(request, chat=True)
@@ -246,15 +212,17 @@ class Simulator:
         sequences = [choice.sequence for choice in answer.choices]
         self._engine.submit(sequences)
         self._alarm.set(self._engine.next_due_ns)
-        pings = self._ping_later(outlet, answer, 0) if outlet is not None and self._ping_s and style.ping else None
+        pings = None
+        if outlet is not None and self._ping_s and style.ping:
+            pings = Pings(style, self._ping_s, outlet.write, lambda: answer.progress)
         try:
             await answer.done
         finally:
             if pings is not None:
-                pings[0].cancel()
+                pings.stop()
             self._end(answer, request_id)
         if stream is None:
-            return self._reply(answer.body(), request_id=self._header_id(request_id))
+            return self._reply(answer.body(), request_id)
         if style.closes:
             transport.close()
         return stream
@@ -270,24 +238,12 @@ class Simulator:
             request.transport.close()
         return stream
 
-    def _header_id(self, request_id: str) -> str:
-        """What x-request-id says; drawn only where it is said."""
-        return make_id("hex32", self._random) if self._style.request_id == "own" else request_id
-
-    def _ping_later(self, outlet: Outlet, answer: Answer, seen: int) -> list[asyncio.TimerHandle]:
-        """Send a comment every `ping_s`; the one entry of the list is the timer that is set now."""
+    def _header_id(self, request_id: str | None) -> str:
+        """What x-request-id says; drawn only where it is said and not known."""
         style = self._style
-        timer: list[asyncio.TimerHandle] = []
-
-        def ping(seen: int) -> None:
-            emitted = answer.progress
-            if not style.ping_silent or emitted == seen:
-                now = datetime.now(UTC).isoformat(" ")
-                outlet.write(chunks([style.ping.replace(b"%(now)b", now.encode())], glued=False))
-            timer[0] = self._loop.call_later(self._ping_s, ping, emitted)
-
-        timer.append(self._loop.call_later(self._ping_s, ping, seen))
-        return timer
+        if not style.request_id or (request_id and style.request_id == "id"):
+            return request_id or ""
+        return make_id("hex32", self._random)
 
     def _end(self, answer: Answer, request_id: str) -> None:
         """Free what an aborted answer still holds, and log the answer's true times."""
@@ -329,22 +285,22 @@ class Simulator:
         status, body, kind = models_answer(
             self._style, self._models, self._owner, self._started, self._max_model_len, self._vocabulary
         )
-        return self._reply(body, status, kind, request=request)
+        return self._reply(body, request.headers.get("X-Request-Id"), status, kind)
 
     async def _health(self, request: web.BaseRequest) -> web.StreamResponse:
-        return self._reply(self._style.health or b"", request=request)
+        return self._reply(self._style.health or b"", request.headers.get("X-Request-Id"))
 
-    async def _props(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _props(self, _: web.BaseRequest) -> web.StreamResponse:
         known: dict[bytes, bytes | int] = {b"context": self._max_model_len, b"slots": self._max_num_seqs}
         known[b"model"] = json.dumps(self._models[0]).encode()
-        return self._reply(self._style.props % known, request=request)
+        return self._reply(self._style.props % known)
 
     async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._front_end.pause()
         counters, lateness = self._tally.counters, self._tally.lateness
         expose = METRICS[self._style.metrics[request.path]]
         text, kind = expose(counters, self._engine, lateness, self._models[0], self._max_num_seqs)
-        return self._reply(text.encode(), kind=kind, request=request)
+        return self._reply(text.encode(), kind=kind)
 
     async def _tokenize(self, request: web.BaseRequest) -> web.StreamResponse:
         """vLLM's, or llama.cpp's, which knows `content` and counts nothing."""
@@ -354,4 +310,5 @@ class Simulator:
             tokens = token_ids(str(json.loads(raw).get("content", "")), self._vocabulary)
             return self._reply(json.dumps({"tokens": tokens}, separators=(",", ":")).encode())
         tokens = read_token_ids(body, self._vocabulary, self._style)
-        return web.json_response({"count": len(tokens), "max_model_len": self._max_model_len, "tokens": tokens})
+        counted = {"count": len(tokens), "max_model_len": self._max_model_len, "tokens": tokens}
+        return self._reply(json.dumps(counted, separators=(",", ":")).encode())

@@ -101,6 +101,7 @@ class Style:
     eos_is_empty     under ignore_eos a token without text is sent where the answer would have ended
     forces           the fields by which a request can force the length of its answer
     max_completion   whether max_completion_tokens counts
+    strict           fields are checked against each other: min_tokens and max_tokens, stream_options and stream
     copies           what `n` does: every copy counts in usage, only the first does, or it is ignored
     too_long         a streamed prompt that is too long: refused, an empty stream, or a stream in which nothing comes
     known_fields     chat or not → fields that it takes, where it refuses others; None: it ignores what it does not know
@@ -138,6 +139,7 @@ class Style:
     eos_is_empty: bool = False
     forces: frozenset[str] = frozenset()
     max_completion: bool = True
+    strict: bool = False
     copies: Literal["all", "first", "ignored"] = "ignored"
     prompt_lists: Literal["all", "first", "refused"] = "all"
     prompt_ids: bool = True

@@ -63,6 +63,7 @@ STYLE = Style(
     id_form="hex32",
     headers=(("server", "uvicorn"),),
     forces=frozenset({"ignore_eos", "min_tokens"}),
+    strict=True,
     known_fields={True: OPENAI_CHAT | _OWN, False: OPENAI_COMPLETIONS | _OWN},
     health=b"",
     models=(

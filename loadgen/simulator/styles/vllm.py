@@ -74,6 +74,7 @@ STYLE = Style(
     b'"completion_tokens_details":null}',
     headers=(("server", "uvicorn"), ("vary", "Origin")),
     forces=frozenset({"ignore_eos", "min_tokens"}),
+    strict=True,
     copies="all",
     eos_is_empty=True,
     health=b"",
