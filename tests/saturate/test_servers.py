@@ -1,0 +1,102 @@
+"""The whole command against servers of known capacity: what it finds, what it writes down, how it goes on."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.errors import ExitCode
+from loadgen.saturate import searched
+from loadgen.search import journal
+from loadgen.search.search import Limits, answer_of
+
+from .conftest import CAPACITY, LOAD, Searching
+
+Search = Callable[..., Searching]
+Command = Callable[..., tuple[int, str, str]]
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return content
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("server", ["simulator", "known_server"])
+def test_the_capacity_is_found_and_every_decision_is_written_down(
+    server: str, request: pytest.FixtureRequest, search: Search, command: Command, elsewhere: Path
+) -> None:
+    url = request.getfixturevalue(server)
+    code, said = search(*LOAD, "--base-url", url, "--budget", "14s", "--out", "s").rest()
+    summary = summary_of(elsewhere / "s")
+    found = summary["saturation"]["max_stable_rate"]
+    assert code == ExitCode.OK, said
+    assert found["value"] == pytest.approx(CAPACITY, rel=0.03)
+    assert found["low"] <= CAPACITY * 1.01
+    assert found["high"] >= CAPACITY * 0.99
+    assert "Saturates at" in said
+
+    entries = journal.read(elsewhere / "s")
+    assert [each["run"] for each in summary["probes"]] == [each.run for each in entries]
+    assert all((elsewhere / "s" / each.run / "records.parquet").exists() for each in entries)
+    header = json.loads((elsewhere / "s" / searched.HEADER).read_text())
+    again = answer_of([(each.probe, each.judged) for each in entries], Limits(**header["limits"]))
+    assert again.stable is not None
+    assert again.stable.value == found["value"], "the journal alone gives the answer"
+
+    (elsewhere / "s" / "summary.json").unlink()
+    code, out, err = command("report", "s")
+    assert (code, err) == (0, "")
+    assert summary_of(elsewhere / "s")["saturation"]["max_stable_rate"] == found
+    assert "report.html" in out
+
+
+def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> None:
+    loud = [each for each in LOAD if each != "--quiet"]
+    first = search(*loud, "--base-url", simulator, "--budget", "10s", "--out", "s")
+    first.until_probe(3)
+    first.process.kill()
+    first.process.wait()
+    before = journal.read(elsewhere / "s")
+    assert len(before) >= 3
+    with (elsewhere / "s" / journal.JOURNAL).open("ab") as torn:
+        torn.write(b'{"run": "04-clo')
+
+    code, said = search("--resume", "s", "--quiet", "--base-url", simulator).rest()
+    after = journal.read(elsewhere / "s")
+    assert code == ExitCode.OK, said
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    summary = summary_of(elsewhere / "s")
+    assert summary["saturation"]["max_stable_rate"]["value"] == pytest.approx(CAPACITY, rel=0.03)
+    assert summary["cut"] is False
+
+
+def test_ctrl_c_reports_what_is_known_and_how_to_go_on(simulator: str, search: Search, elsewhere: Path) -> None:
+    loud = [each for each in LOAD if each != "--quiet"]
+    searching = search(*loud, "--base-url", simulator, "--budget", "10s", "--out", "s")
+    searching.until_probe(2)
+    searching.process.send_signal(signal.SIGINT)
+    code, said = searching.rest()
+    assert code == ExitCode.INTERRUPTED
+    assert "Interrupted: this is what was measured until then." in said
+    assert "loadgen saturate --resume s" in said
+    summary = summary_of(elsewhere / "s")
+    assert summary["cut"] is True
+    assert len(summary["probes"]) >= 2
+
+
+def test_a_server_that_goes_away(tmp_path: Path, search: Search, elsewhere: Path) -> None:
+    from loadgen.engines.launch import launch_simulator
+
+    with launch_simulator(["--ttft-ms", "12", "--itl-ms", "2", "--max-num-seqs", "4"], tmp_path / "log") as launched:
+        loud = [each for each in LOAD if each != "--quiet"]
+        searching = search(*loud, "--base-url", launched.base_url, "--budget", "10s", "--out", "s")
+        searching.until_probe(1)
+    code, said = searching.rest()
+    assert code == ExitCode.USAGE
+    assert "Nothing listens at" in said
+    assert len(journal.read(elsewhere / "s")) >= 1
