@@ -3,6 +3,7 @@
 What comes out, a SetUp, is what the runs of a sweep share. Everything that can be refused is refused here.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -23,7 +24,7 @@ from loadgen.engines.catalog import SIMULATOR, find_engine
 from loadgen.engines.launch import Launched, launch_simulator
 from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
 from loadgen.engines.starting import launch_engine, plan_engine
-from loadgen.errors import BadInputError
+from loadgen.errors import BadInputError, EngineError
 from loadgen.interrupts import Interrupts
 from loadgen.records.folder import ENGINE_LOG
 from loadgen.target import Target, parse_target
@@ -129,6 +130,9 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             extra=settings.extra_body,
         )
         protocol.context_max = protocol.context_max or about.get("max_model_len")
+        if tokenizer is None and not protocol.vocabulary and about.get("folder"):
+            with contextlib.suppress(BadInputError):  # an engine started by us has its tokenizer beside it
+                tokenizer = load_tokenizer(Path(about["folder"]))
         made = _made_prompts(settings.prefix_len, asker, protocol, tokenizer)
         for warning in protocol.warnings:
             say(f"Warning: {warning}")
@@ -138,6 +142,8 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
         setup = SetUp(settings, asker, address, protocol, made, worker, engine, slo, hardware, seed)
         with setup.interrupts.caught():
             yield setup
+        if engine is not None and engine.process.poll() is not None:
+            say("Warning: the engine ended while it was measured; its log says more than the figures.")
 
 
 def _keep_log(log: Path, folder: Path) -> None:
@@ -152,7 +158,15 @@ def _start_engine(settings: Settings, log: Path, say: Callable[[str], None]) -> 
         raise BadInputError(f"--engine: {error}.", "Quote it once, as one text.") from None
     if find_engine(name)[0] == SIMULATOR:
         return launch_simulator(["--seed", str(settings.seed or 0), *arguments], log)
-    return launch_engine(plan_engine(name, arguments, say=say), log, say)
+    plan = plan_engine(name, arguments, say=say)
+    try:
+        return launch_engine(plan, log, say)
+    except EngineError as error:
+        if log.exists():  # there is no run folder yet: what it said would be lost
+            kept = Path(tempfile.gettempdir()) / f"loadgen-{plan.script['engine']}-{os.getpid()}.log"
+            shutil.copy(log, kept)
+            raise EngineError(str(error), f"{error.hint}\n  All of its log: {kept}") from None
+        raise
 
 
 def _hardware(settings: Settings, protocol: Protocol, engine: Launched | None) -> str | None:

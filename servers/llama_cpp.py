@@ -29,7 +29,9 @@ def find_file(model: str) -> str:
             )
         return os.path.join(model, files[0])
     if not os.path.isfile(model):
-        raise Refusal(f"{model} does not exist.", "llama.cpp wants a .gguf file: `loadgen model tiny DIR --gguf` writes one.")
+        raise Refusal(
+            f"{model} does not exist.", "llama.cpp wants a .gguf file: `loadgen model tiny DIR --gguf` writes one."
+        )
     with open(model, "rb") as file:
         if file.read(4) != b"GGUF":
             raise Refusal(f"{model} is not a GGUF file.", "llama.cpp reads no other format.")

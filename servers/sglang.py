@@ -1,6 +1,6 @@
 """SGLang's OpenAI server.
 
-    python servers/sglang.py --model DIR --port 8000 --max-model-len 4096 --no-enable-prefix-caching
+python servers/sglang.py --model DIR --port 8000 --max-model-len 4096 --no-enable-prefix-caching
 """
 
 import sys

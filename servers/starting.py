@@ -172,6 +172,7 @@ def _plan(engine: Start, words: argparse.Namespace, rest: list[str]) -> dict:
         "host": words.host,
         "port": int(words.port),
         "model": served,
+        "folder": os.path.abspath(words.model) if os.path.isdir(words.model) else None,
         "device": words.device,
         "max_num_seqs": caps[0] or None,
         "max_model_len": length,
@@ -218,10 +219,11 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def _misfits(engine: Start) -> list[str]:
-    """Sentences for a version that these flags were not seen with, and for a torch that the engine was not built for."""
+    """Sentences for a version that these flags were not seen with, and for a torch that it was not built for."""
     said = []
     low, high = engine.versions
-    if engine.version and (numbers(engine.version) < numbers(low) or (high and numbers(engine.version)[:2] > numbers(high)[:2])):
+    there = numbers(engine.version)
+    if there and (there < numbers(low) or (high and there[:2] > numbers(high)[:2])):
         said.append(f"{engine.name} {engine.version} is installed; its flags are known from {low} to {high}.")
     for package in engine.packages:
         try:

@@ -7,7 +7,9 @@ Requests must name the model by the very text given here. Without continuous bat
 
 from starting import Refusal, Start, console_script, installed, need_folder, read_words, start
 
-CHOICES = (("--no-continuous-batching", {"dest": "one_by_one", "action": "store_true", "help": "one request at a time"}),)
+CHOICES = (
+    ("--no-continuous-batching", {"dest": "one_by_one", "action": "store_true", "help": "one request at a time"}),
+)
 words, rest = read_words(__doc__, "transformers", CHOICES)
 NEEDED = ("torch", "accelerate", "fastapi", "uvicorn", "openai", "pydantic", "requests")  # no extra names the last one
 
@@ -16,7 +18,9 @@ def fill_in() -> Start:
     need_folder(words.model, weights=True)
     missing = [each for each in NEEDED if installed(["transformers"]) and not installed([each])]
     if missing:
-        raise Refusal(f"transformers serve also needs {', '.join(missing)}.", "pip install 'transformers[serving]' requests")
+        raise Refusal(
+            f"transformers serve also needs {', '.join(missing)}.", "pip install 'transformers[serving]' requests"
+        )
     if words.max_num_seqs is not None:
         if words.max_num_seqs != "1":
             raise Refusal(

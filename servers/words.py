@@ -20,7 +20,11 @@ WORDS = {
     "max_num_batched_tokens": ("--max-num-batched-tokens", "N", "tokens computed in one step"),
     "gpu_memory_utilization": ("--gpu-memory-utilization", "SHARE", "of the GPU's memory, for weights and KV cache"),
     "dtype": ("--dtype", "TYPE", "bfloat16, float16, float32, auto"),
-    "prefix_caching": ("--enable-prefix-caching", None, "reuse the KV cache of a prompt seen before; --no-… turns it off"),
+    "prefix_caching": (
+        "--enable-prefix-caching",
+        None,
+        "reuse the KV cache of a prompt seen before; --no-… turns it off",
+    ),
     "chunked_prefill": ("--enable-chunked-prefill", None, "long prompts in pieces beside decodes; --no-… turns it off"),
     "dummy_weights": ("--dummy-weights", None, "random weights: only config and tokenizer are read"),
 }

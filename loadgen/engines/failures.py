@@ -49,8 +49,8 @@ FAILURES = (
     Failure(
         r"does not appear to have a file named|not a local folder and is not a valid model|Repo id must be"
         r"|HFValidationError|failed to load model|error loading model|Invalid repository ID"
-        r"|No such file or directory: '[^']*\.json'|Unrecognized model in|safetensors_rust|invalid magic|LocalEntryNotFoundError"
-        r"|couldn't connect to 'https",
+        r"|No such file or directory: '[^']*\.json'|Unrecognized model in|safetensors_rust|invalid magic"
+        r"|LocalEntryNotFoundError|couldn't connect to 'https",
         "It cannot read the model: --model wants a folder with config, tokenizer and weights; llama.cpp a .gguf.",
     ),
     Failure(r"ImportError: (.+)", "A library does not fit: {0}"),

@@ -58,7 +58,7 @@ class Plan:
     @property
     def about(self) -> dict[str, Any]:
         """For the report: who it is, what it was told."""
-        kept = ("engine", "version", "torch", "model", "device", "max_num_seqs", "max_model_len")
+        kept = ("engine", "version", "torch", "model", "folder", "device", "max_num_seqs", "max_model_len")
         about = {key: self.script[key] for key in kept if self.script.get(key)}
         return about | {"name": self.script["name"], "command": shlex.join(self.command)}
 
@@ -155,7 +155,7 @@ def _check_port(host: str, port: int, name: str) -> None:
         with socket.create_server((host, port), family=family):
             pass
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise EngineError(
             f"{name} cannot have port {port} on {host}: {reason.lower()}.",
             "Choose another --port, or leave it out for a free one.",
@@ -172,7 +172,7 @@ def _await_ready(launched: Launched, plan: Plan, asker: Asker, log: Path, say: S
         if code is not None:
             raise _died(plan, code, log)
         if time.monotonic() > deadline:
-            lines = last_lines(_tail(log))
+            lines = last_lines(_tail(log)) or "    (it has said nothing)"
             waited = f"{plan.ready_timeout_ns / NS_PER_S:g} s"
             raise EngineError(
                 f"{plan.name} was not ready after {waited}.",
