@@ -19,6 +19,7 @@ from loadgen.units import NS_PER_S
 from loadgen.workload.lengths import DATASETS
 
 Writer = Callable[[Path, dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
+SEARCH = "search"  # what a folder of a sweep holds beside its runs, where a search placed the rates
 ALL = ("s2s", "s2l", "l2s", "s16k")
 # A point's default duration: about thirty arrivals, so that slow rates say something and fast ones cost little.
 _ARRIVALS, _SHORTEST_S, _LONGEST_S = 30, 12, 30
@@ -45,7 +46,8 @@ def sweep(
     datasets = ALL if settings.dataset == "all" else (settings.dataset,)
     rates = parse_rates(settings.rates)
     runs = [(dataset, rate) for dataset in datasets for rate in rates]
-    run_folder.create(folder)
+    if not (folder / SEARCH).is_dir():  # the search that placed the rates has made it
+        run_folder.create(folder)
     points: list[dict[str, Any]] = []
     header: dict[str, Any] = {}
     for number, (dataset, rate) in enumerate(runs, 1):

@@ -70,10 +70,12 @@ class PlainView(QuietView):
         self._points = progress.points
 
     def point_done(self, point: dict[str, Any], /) -> None:
+        if "probe" in point:
+            print(f"probe {probe_line(point)}", file=self._stream, flush=True)
+            return
         self._done += 1
         of = f"/{self._points}" if self._points else ""
-        line = f"probe {probe_line(point)}" if "probe" in point else f"point {self._done}{of}: {point_line(point)}"
-        print(line, file=self._stream, flush=True)
+        print(f"point {self._done}{of}: {point_line(point)}", file=self._stream, flush=True)
 
 
 def point_line(point: dict[str, Any]) -> str:
