@@ -1,0 +1,99 @@
+"""Prefix blocks: make ids dense, chain them, take rows of them, count what an ideal cache would hit. All in columns.
+
+A chained id stands for a block and everything before it. Nothing here knows a format or makes a prompt.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from loadgen.trace.table import Blocks, Int64s
+
+
+def offsets_of(lengths: Int64s) -> Int64s:
+    """int64[n + 1]: where each row's blocks begin, and the end of all."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def dense(ids: Int64s) -> Int64s:
+    """The same equalities with the numbers 0 … distinct − 1, in the order in which they are first seen."""
+    if not len(ids):
+        return ids
+    encoded = pa.array(ids).dictionary_encode()
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+def previous(offsets: Int64s, ids: Int64s) -> Int64s:
+    """The id before each in its row, −1 for the first."""
+    before = np.empty_like(ids)
+    before[1:], before[:1] = ids[:-1], -1
+    starts = offsets[:-1]
+    before[starts[starts < len(ids)]] = -1
+    return before
+
+
+def broken_chain(offsets: Int64s, ids: Int64s) -> int | None:
+    """The place of the first id whose predecessor is another than it was before; None when all are chained.
+
+    With equal predecessors all the way back, equal ids mean equal prefixes and stand at equal positions."""
+    if not len(ids):
+        return None
+    before = previous(offsets, ids)
+    first = np.zeros(int(ids.max()) + 1, np.int64)
+    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)
+    wrong = before != before[first[ids]]
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def chain(offsets: Int64s, ids: Int64s) -> Int64s:
+    """From ids of single blocks' content to chained ids: id' = (id' of the prefix, id), position by position."""
+    ids = dense(ids)
+    lengths = np.diff(offsets)
+    rows = np.flatnonzero(lengths)
+    so_far, chained = np.zeros(len(lengths), np.int64), np.empty_like(ids)
+    kinds, known, position = int(ids.max(initial=0)) + 1, 0, 0
+    while len(rows):
+        places = offsets[rows] + position
+        level = dense(so_far[rows] * kinds + ids[places]) + known  # ids of one level never meet another's
+        chained[places], so_far[rows] = level, level
+        known = int(level.max()) + 1
+        position += 1
+        rows = rows[lengths[rows] > position]
+    return dense(chained)
+
+
+def take(blocks: Blocks, rows: Int64s) -> Blocks:
+    """The blocks of some rows, in that order; ids stay dense in the order of first sight."""
+    lengths = np.diff(blocks.offsets)[rows]
+    offsets = offsets_of(lengths)
+    places = np.repeat(blocks.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Blocks(blocks.size, offsets, dense(blocks.ids[places]), blocks.partial_last)
+
+
+def hit_tokens(blocks: Blocks, input_tokens: Int64s) -> Int64s:
+    """Tokens of each prompt that an infinite prefix cache would hold by then; rows one after the other.
+
+    A block hits when an earlier row had it; equal rows share their partial last block too. Where the number of blocks
+    does not fit the length (blocks of text bytes), each block counts as an equal part of the prompt."""
+    n, lengths = len(input_tokens), np.diff(blocks.offsets)
+    first = np.full(int(blocks.ids.max(initial=-1)) + 1, -1, np.int64)
+    row_of = np.repeat(np.arange(n), lengths)
+    first[blocks.ids[::-1]] = row_of[::-1]
+    seen = first[blocks.ids] < row_of
+    hits = np.bincount(row_of[seen], minlength=n)
+    length = np.maximum(input_tokens, 0)
+    fits = _wanted(blocks, length) == lengths
+    exact = np.minimum(hits * blocks.size, length)
+    share = hits * length // np.maximum(lengths, 1)
+    return np.where(fits, exact, share)
+
+
+def misfits(blocks: Blocks, input_tokens: Int64s) -> Int64s:
+    """Rows whose number of blocks is not that of their length."""
+    return np.flatnonzero(_wanted(blocks, input_tokens) != np.diff(blocks.offsets))
+
+
+def _wanted(blocks: Blocks, length: Int64s) -> Int64s:
+    wanted: Int64s = -(-length // blocks.size) if blocks.partial_last else length // blocks.size
+    return wanted
