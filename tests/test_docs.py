@@ -20,7 +20,7 @@ from loadgen.records.schema import RECORD, TELEMETRY
 from loadgen.simulator.options import simulator_parser
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("traces/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("traces/*.md"), *ROOT.glob("examples/*.md")])
 CLI = ROOT / "docs" / "cli.md"
 Rows = Iterator[tuple[str, str, str]]
 
