@@ -91,6 +91,7 @@ def cli_page() -> str:
     for command in COMMANDS:
         parts += sections(command)
         if command == "serve":
+            parts.append("Engines and their options: [engines.md](engines.md).\n")
             parts.append("### loadgen serve simulator\n\n[simulator.md](simulator.md) says what they do.\n")
             parts.append(table(rows_of_parser(simulator_parser())))
     parts.append(

@@ -42,7 +42,8 @@ if "--die" in sys.argv:
     sys.exit(3)
 if "--deaf" in sys.argv:  # to SIGTERM, and with a child in a session of its own
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session="--deaf" in sys.argv)
+deaf = "--deaf" in sys.argv
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=deaf)
 print("pids", os.getpid(), child.pid, flush=True)
 if "--silent" in sys.argv:
     signal.pause()
