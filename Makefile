@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help sweep test check bench format docs clean
+.PHONY: help sweep test check bench paper format docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,10 @@ check: $(READY)  ## format, lint, types, architecture and documents
 
 bench: $(READY)  ## our own cost and accuracy against a server of known timing
 	@$(BIN)/python benchmarks/accuracy.py
+
+paper: $(READY)  ## the paper's serving curves again, simulated: docs/results/paper.md, three minutes
+	@$(BIN)/python examples/paper.py
+	@$(BIN)/python examples/paper_sockets.py
 
 format: $(READY)  ## put the code in order
 	@$(BIN)/ruff format --quiet .
