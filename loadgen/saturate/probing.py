@@ -30,6 +30,7 @@ _LEAP = 6  # times the throughput seen so far: no probe has more, since the next
 _FASTEST = 200.0  # requests/s of the first rung, one in flight, before anything has been seen
 _GRACE_SHARE, _GRACE_NS_MIN = 0.1, NS_PER_S  # of a probe, for what is in flight at its end to end by itself
 _REST_NS = 30 * NS_PER_S
+_DEAR = 0.2  # of what is left to spend: too much for a second try
 _BUSY = 0.85  # of a core: a client that is that busy will be so again
 
 
@@ -82,8 +83,8 @@ def make(bench: Bench, number: int, probe: Probe, *, fastest: float, later_ns: f
     """The run, its judgement, and the server at rest again; None when the user interrupted it.
 
     `fastest`: the highest throughput seen so far, requests/s, 0 for none; `later_ns`: what the search may spend after
-    this probe. A run that a moment's want of CPU spoiled is made again, once. Raises TargetError when the server is
-    gone.
+    this probe. A run that a moment's want of CPU spoiled is made again, once, unless it was long. Raises TargetError
+    when the server is gone.
     """
     began_ns = time.monotonic_ns()
     discarded: dict[str, str] = {}
@@ -95,7 +96,8 @@ def make(bench: Bench, number: int, probe: Probe, *, fastest: float, later_ns: f
         judged, point = done
         judged = dataclasses.replace(judged, duration_ns=float(time.monotonic_ns() - began_ns), problem=_problem(point))
         busy = (point["client"]["cpu_fraction_max"] or 0.0) > _BUSY
-        if discarded or busy or not judged.problem:
+        dear = judged.duration_ns > _DEAR * later_ns
+        if discarded or busy or dear or not judged.problem:
             return Entry(run, probe, judged, discarded)
         discarded[run] = judged.problem
 

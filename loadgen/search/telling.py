@@ -100,12 +100,11 @@ def _ends(interval: Interval | None) -> dict[str, float] | None:
 
 
 def sentences(answer: Answer, reason: str) -> str:
-    """The answer in words: what could not be found, then what was; `reason` without its full stop."""
-    said = [answer.problem]
-    found = answer.stable
+    """The answer in words: the saturation point, else why there is none; `reason` without its full stop."""
+    said, found = [answer.problem], answer.stable
     if found is not None and found.high is not None:
         because = f": {reason}" if reason else ""
-        said.append(f"Saturates at {_in_words(found, 'req/s')}{because}.")
+        said.insert(0, f"Saturates at {_in_words(found, 'req/s')}{because}.")
         if answer.sustained:
             said.append(f"It certainly kept up with {format_number(answer.sustained)} req/s.")
     if answer.goodput is not None and answer.goodput.value > 0:
