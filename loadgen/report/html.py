@@ -29,6 +29,7 @@ from loadgen.report.reading import (
     target_line,
     words,
 )
+from loadgen.report.replayed import replay_tables
 from loadgen.report.search_charts import ladder_chart, search_charts
 from loadgen.report.words import DEFINITIONS, verdict_of
 
@@ -218,6 +219,7 @@ def _close_up(point: Point, summary: dict[str, Any]) -> Markup | None:
     return element(
         "section",
         element("h2", "The run from close up ", tables.badge(point, summary)),
+        *replay_tables(point),
         _close_up_parts(point),
         id="point-1",
     )

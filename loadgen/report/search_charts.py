@@ -70,6 +70,8 @@ def search_charts(summary: Any) -> Markup:
         _gauge("KV cache", "The fullest its memory for running requests became.", "share", "kv_cache_max"),
     ]
     drawn = [(panel, values) for panel in panels if any(values := [panel.read(p, by_run) for p in probes])]
+    if not drawn:
+        return Markup()
     scales = [_y_scale(panel, values, xs) for panel, values in drawn]
     left = max(plots.left_of(scale, tick_label(panel.unit)) for scale, (panel, _) in zip(scales, drawn, strict=True))
     ends = [*xs, *(each for line in lines for each in (line.low, line.high))]

@@ -3,10 +3,12 @@
 Only what the summary says, never a colour code of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +17,6 @@ from loadgen.units import format_number
 
 TONES = {"stable": "green", "unstable": "yellow", "met": "green", "missed": "yellow"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_WIDE = 118  # columns from which on the reason for each probe has room
 
 
 def probe_line(point: dict[str, Any]) -> str:
@@ -31,27 +32,15 @@ def probe_line(point: dict[str, Any]) -> str:
 
 
 def probes_table(probes: Sequence[Any], width: int) -> Table:
-    """A row a probe: what was tried, why, what was seen and what was decided."""
-    wide = width >= _WIDE
-    heads = ["#", "probe", *(["why"] if wide else []), "requests", "completed/s", "left behind", "latency", "verdict"]
+    """A row a probe: what was tried, why, what was seen and what was decided; fewer columns in less room."""
+    shown = [column for column in _COLUMNS if width >= column.width_min]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in heads:
-        justify = "left" if head in ("probe", "why", "verdict") else "right"
-        table.add_column(Text(head), justify=justify, no_wrap=head != "why", overflow="ellipsis")  # type: ignore[arg-type]
+    for column in shown:
+        justify: JustifyMethod = "left" if column.head in ("probe", "why", "verdict") else "right"
+        table.add_column(Text(column.head), justify=justify, no_wrap=column.head not in ("why", "verdict"))
     for probe in probes:
-        deficit = estimate(at(probe, "deficit"))[0]
-        latency = estimate(at(probe, "latency_s"))[0]
-        verdict = _verdict(probe)
-        table.add_row(
-            words(probe, "number"),
-            _name(probe),
-            *([Text(words(probe, "why"), style="dim")] if wide else []),
-            say(number(probe, "requests")),
-            _with_interval(at(probe, "throughput")),
-            NOT_KNOWN if deficit is None else say(deficit, "share"),
-            NOT_KNOWN if latency is None else say(1000 * latency, "ms"),
-            Text(verdict, style=_tone(probe)),
-        )
+        style = {"why": "dim", "verdict": _tone(probe)}
+        table.add_row(*(Text(column.text(probe), style=style.get(column.head, "")) for column in shown))
     return table
 
 
@@ -70,6 +59,15 @@ def latency_trail(summary: Any) -> str:
     blocks = "".join(_BLOCKS[min(int(latency / top * 8), 7)] for _, latency in known)
     low, high = (format_number(known[end][0]) for end in (0, -1))
     return f"latency {blocks} from {low} to {high} req/s; {say(1000 * top, 'ms')} at the highest"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, how its cell is written, and from which width of the terminal on it is shown."""
+
+    head: str
+    text: Callable[[Any], str]
+    width_min: int = 0
 
 
 def _name(probe: Any) -> str:
@@ -99,3 +97,24 @@ def _tone(probe: Any) -> str:
     if words(probe, "problem"):
         return "bold red"
     return TONES.get(words(probe, "slo_verdict") or words(probe, "verdict"), "")
+
+
+def _share_left(probe: Any) -> str:
+    return say(estimate(at(probe, "deficit"))[0], "share")
+
+
+def _latency(probe: Any) -> str:
+    latency_s = estimate(at(probe, "latency_s"))[0]
+    return say(None if latency_s is None else 1000 * latency_s, "ms")
+
+
+_COLUMNS = (
+    _Column("#", lambda probe: words(probe, "number")),
+    _Column("probe", _name),
+    _Column("why", lambda probe: words(probe, "why"), 118),
+    _Column("requests", lambda probe: say(number(probe, "requests")), 72),
+    _Column("completed/s", lambda probe: _with_interval(at(probe, "throughput")), 72),
+    _Column("left behind", _share_left, 92),
+    _Column("latency", _latency, 92),
+    _Column("verdict", _verdict),
+)
