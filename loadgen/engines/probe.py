@@ -25,6 +25,7 @@ _PROBE_PROMPT = 8  # input tokens of a probe
 # tokens at the top of the common ones (32,000 and more); 2,000 is there for toy models.
 _VOCABULARIES = (30_000, 8_000, 2_000)
 _LIST_TIMEOUT_S = 15.0  # a list of models is ready or it is not; a first answer may take longer
+_NO_SUCH_PATH = (404, 405, 501)
 _CALIBRATION_WORDS = (8, 32, 96)
 
 
@@ -78,14 +79,20 @@ def probe(
     for choice in ("completions", "chat") if endpoint == "auto" else (endpoint,):
         protocol.endpoint = choice
         status, text = _settle_fields(asker, protocol, rows, stream, extra, may_send_ids)
-        if status == 404 and endpoint == "auto" and choice == "completions" and "model" not in text.lower():
+        absent = status == 404 and "model" not in text.lower()
+        if absent and endpoint == "auto" and choice == "completions":
             continue  # a server that knows chat only
+        if absent and (entry or not listed):
+            break
         if status >= 400:
             raise _refusal(asker, protocol, status, text, listed)
         return protocol
+    places = " nor ".join(
+        asker.target.url(PATHS[each]) for each in (("completions", "chat") if endpoint == "auto" else (endpoint,))
+    )
     raise TargetError(
-        f"{asker.target.root} has neither /v1/completions nor /v1/chat/completions.",
-        "Is this an OpenAI-compatible server? Give its base URL with --base-url.",
+        f"There is {'neither' if endpoint == 'auto' else 'no'} {places} (HTTP 404).",
+        "Is this an OpenAI-compatible server, and is --base-url its address up to /v1?",
     )
 
 
@@ -96,7 +103,7 @@ def _models(asker: Asker, needed: bool) -> list[dict[str, Any]] | None:
         raise TargetError(
             f"{asker.target.authority} wants an API key (HTTP {status}).", "Give it with --api-key or OPENAI_API_KEY."
         )
-    if status >= 500 and needed:
+    if needed and status not in (200, *_NO_SUCH_PATH):
         words = failure_text(body).rstrip(".")
         raise TargetError(
             f"{asker.target.url('/v1/models')} fails with HTTP {status}{': ' if words else ''}{words}.",

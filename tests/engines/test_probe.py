@@ -195,6 +195,21 @@ def test_neither_endpoint() -> None:
     assert "/v1/chat/completions" in str(error)
 
 
+@pytest.mark.parametrize("endpoint", ["auto", "chat"])
+def test_nothing_there_but_a_404(endpoint: str) -> None:
+    """That is no word about the model."""
+    with Server(by_path({"/": answer})) as server:
+        error = refused(server.url, model="m", endpoint=endpoint)
+    assert "chat/completions (HTTP 404)" in str(error)
+    assert "--base-url" in error.hint
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "500 Oops", "301 Moved"])
+def test_a_list_of_models_with_another_status(status: str) -> None:
+    with Server(by_path({MODELS: lambda _: said({"error": "no."}, status)})) as server:
+        assert f"/v1/models fails with HTTP {status[:3]}" in str(refused(server.url))
+
+
 def test_no_list_of_models() -> None:
     with Server(by_path({COMPLETIONS: answer})) as server:
         assert "does not say which model it serves" in str(refused(server.url))
