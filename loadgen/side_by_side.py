@@ -97,6 +97,20 @@ def write_side_by_side(folder: Path, header: dict[str, Any], rows: list[dict[str
     return summary
 
 
+def is_side_by_side(folder: Path) -> bool:
+    """Whether `loadgen report` has a comparison before it."""
+    path = folder / run_folder.SUMMARY
+    return path.is_file() and run_folder.read_json(path).get("kind") == KIND
+
+
+def rewrite_side_by_side(folder: Path, rewrite: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The reports of each engine made again by `rewrite`, and then the comparison."""
+    summary = run_folder.read_json(folder / run_folder.SUMMARY)
+    header = {key: value for key, value in summary.items() if key != "engines"}
+    rows = [row | (_of_one(rewrite(folder / row["folder"])) if row.get("points") else {}) for row in summary["engines"]]
+    return write_side_by_side(folder, header, rows)
+
+
 def _labels(rows: list[dict[str, Any]]) -> list[str]:
     """Name and version; with what was asked, where two would be called the same."""
     plain = []

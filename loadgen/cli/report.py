@@ -24,8 +24,11 @@ def report(arguments: list[str]) -> int:
     from loadgen.cli.screen import screen
     from loadgen.report.text import render_final
     from loadgen.saturate import searched
+    from loadgen.side_by_side import is_side_by_side
     from loadgen.sweep import rewrite
 
+    if is_side_by_side(options.folder):
+        return _report_side_by_side(options.folder, as_json=options.json)
     if searched.is_search(options.folder):
         summary = searched.rewrite(options.folder)
     else:
@@ -34,4 +37,20 @@ def report(arguments: list[str]) -> int:
         print(json.dumps(summary))
     else:
         render_final(summary, screen(), str(options.folder / run_folder.REPORT))
+    return ExitCode.OK
+
+
+def _report_side_by_side(folder: Path, *, as_json: bool) -> int:
+    """Each engine's own reports, and the one page about them all."""
+    from loadgen.batch import write_batch
+    from loadgen.cli.screen import screen
+    from loadgen.report.compare_screen import render_rows
+    from loadgen.side_by_side import rewrite_side_by_side
+    from loadgen.sweep import rewrite
+
+    summary = rewrite_side_by_side(folder, lambda place: rewrite(place, {"batch": write_batch}))
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        render_rows(summary, screen(), str(folder / run_folder.REPORT))
     return ExitCode.OK
