@@ -150,10 +150,14 @@ def sentence_of(summary: dict[str, Any]) -> str:
 def render_side_by_side(summary: dict[str, Any]) -> str:
     """The whole page of a parsed summary; whatever is missing in it is left out."""
     names = ", ".join(words(engine, "label") for engine in _engines(summary))
-    facts = f"{words(summary, 'dataset')} · seed {words(summary, 'seed')} · {words(summary, 'started')}"
+    started = words(summary, "started").replace("T", " ").replace("Z", " UTC")
+    known = [("dataset", words(summary, "dataset")), ("seed", words(summary, "seed")), ("started", started)]
+    facts = [element("span", element("b", label), value) for label, value in known if value]
     return page(
         f"loadgen side by side: {names}",
-        element("header", element("p", "loadgen side by side", class_="eyebrow"), element("p", facts)),
+        element(
+            "header", element("p", "loadgen side by side", class_="eyebrow"), element("p", *facts, class_="facts-line")
+        ),
         element("main", element("section", element("h1", sentence_of(summary)), id="answer"), *_sections(summary)),
     )
 
@@ -179,15 +183,17 @@ def _table(summary: dict[str, Any]) -> Markup:
     body = []
     for row in rows_of(summary):
         if row.error:
-            cells = [element("td", row.label), element("td", f"did not run: {row.error}", colspan=len(head) - 1)]
+            error = f"did not run: {row.error}"
+            cells = [element("th", row.label), element("td", error, colspan=len(head) - 1, class_="words")]
         else:
             told = (row.dataset, cap_in_words(row), row.holds, row.peak, row.ttft, row.tpot, row.reason)
-            cells = [element("td", row.label), *(element("td", each) for each in told)]
+            cells = [element("th", row.label), *(element("td", each, class_="words") for each in told)]
         body.append(element("tr", *cells))
     table = element(
         "table",
-        element("thead", element("tr", *(element("th", each) for each in head))),
+        element("thead", element("tr", *(element("th", each, class_="words") for each in head))),
         element("tbody", *body),
+        class_="figures",
     )
     return element("div", table, class_="scroll")
 
