@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from loadgen.errors import EngineError
-from loadgen.exchange import Body, Ended, FrameReader, FromWorker, Job, Look, Stop, frame
+from loadgen.exchange import Body, Ended, FrameReader, FromWorker, Job, Look, Started, Stop, frame
 from loadgen.workers.canary import CanaryWriter, connected_pair
 
 _BATCH_BYTES = 1 << 16
@@ -57,7 +57,8 @@ class LocalWorker:
         take      called with every Part, Done, Tick and Looked, in order
         between   called at least every 50 ms: the live view's and the scraper's turn
 
-        Raises EngineError when the process dies, and whatever building a body raised.
+        Raises EngineError when the process dies; when building a body raised something, that, after what runs is ended:
+        the worker can be used again.
         """
         reader = FrameReader(FromWorker)
         with contextlib.suppress(OSError):  # a dead process is found out where its answer is missing
@@ -67,12 +68,13 @@ class LocalWorker:
         canary = None if self._canary is None else CanaryWriter(self._canary)
         if canary is not None:
             canary.start()
+        started = stopped = False
         try:
             while True:
                 between()
-                if feeder.failure is not None:
+                if feeder.failure is not None and started and not stopped:  # before its job it would not hear
                     self.stop(now=True)
-                    raise feeder.failure
+                    stopped = True
                 if not select.select([self._channel], [], [], POLL_S)[0]:
                     continue
                 try:
@@ -83,7 +85,10 @@ class LocalWorker:
                     raise EngineError(f"The load process died: {self._last_words()}.", "Please report this as a bug.")
                 for message in reader.feed(data):
                     if isinstance(message, Ended):
+                        if feeder.failure is not None:
+                            raise feeder.failure
                         return message
+                    started = started or isinstance(message, Started)
                     take(message)
         finally:
             if canary is not None:

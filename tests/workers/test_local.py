@@ -218,14 +218,19 @@ def test_nothing_is_sent_from_stop_ns_on(worker: LocalWorker, simulator: str) ->
     assert {one.outcome for one in heard.done.values()} == {Outcome.OK}
 
 
-def test_what_building_a_body_raises_comes_out(simulator: str) -> None:
+@pytest.mark.parametrize("built", [0, 3])
+def test_what_building_a_body_raises_comes_out_and_the_worker_lives_on(
+    built: int, worker: LocalWorker, simulator: str
+) -> None:
     def broken() -> Iterator[Body]:
-        yield from bodies(3)
+        yield from bodies(built)
         raise ZeroDivisionError("no such prompt")
 
-    # A worker of its own: whoever fails so gives it up.
-    with LocalWorker() as worker, pytest.raises(ZeroDivisionError, match="no such prompt"):
+    with pytest.raises(ZeroDivisionError, match="no such prompt"):
         Heard().run(worker, job(simulator, [0] * 100), broken())
+    heard = Heard().run(worker, job(simulator, [0, 0]), bodies(2))
+    assert {one.outcome for one in heard.done.values()} == {Outcome.OK}
+    assert sorted(heard.done) == [0, 1]
 
 
 def test_a_long_answer_travels_in_parts(worker: LocalWorker) -> None:
