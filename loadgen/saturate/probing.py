@@ -1,5 +1,5 @@
-"""One probe against a server: a run with its own folder, watched while it runs and stopped as soon as it is decided;
-then the server comes to rest. It judges nothing itself and knows no other probe but for the throughput seen so far.
+"""One probe against a server at rest: a run with its own folder, watched while it runs and stopped as soon as it is
+decided. It judges nothing itself and knows no other probe but for the throughput seen so far.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _REQUESTS_MAX = 1_000_000  # of one plan: more than a probe needs, and 50 MB of 
 _LEAP = 6  # times the throughput seen so far: no probe has more, since the next rung is at most 4 times as high
 _FASTEST = 200.0  # requests/s of the first rung, one in flight, before anything has been seen
 _GRACE_SHARE, _GRACE_NS_MIN = 0.1, NS_PER_S  # of a probe, for what is in flight at its end to end by itself
-_REST_NS = 30 * NS_PER_S
+_REST_NS = 120 * NS_PER_S
 _DEAR = 0.2  # of what is left to spend: too much for a second try
 _BUSY = 0.85  # of a core: a client that is that busy will be so again
 
@@ -78,13 +78,16 @@ class Bench:
     rest: Rest
     observer: Observer
 
+    def is_interrupted(self) -> bool:
+        return self.setup.interrupts.count > 0
+
 
 def make(bench: Bench, number: int, probe: Probe, *, fastest: float, later_ns: float) -> Entry | None:
-    """The run, its judgement, and the server at rest again; None when the user interrupted it.
+    """The run, on a server at rest, and its judgement; None when the user interrupted it.
 
     `fastest`: the highest throughput seen so far, requests/s, 0 for none; `later_ns`: what the search may spend after
     this probe. A run that a moment's want of CPU spoiled is made again, once, unless it was long. Raises TargetError
-    when the server is gone.
+    when the server is gone, or does not come to rest after the probe before.
     """
     began_ns = time.monotonic_ns()
     discarded: dict[str, str] = {}
@@ -107,6 +110,9 @@ def _try(
 ) -> tuple[Judged, dict[str, Any]] | None:
     """One run of the probe and its point."""
     setup = bench.setup
+    bench.rest.wait(_REST_NS, bench.is_interrupted)
+    if bench.is_interrupted():
+        return None
     plan, lengths = _draw(setup, probe, run, fastest)
     prompt_seed = int(generator(setup.prompt_seed, f"saturate.prompts.{run}").integers(1 << 31))
     overseer = Overseer(probe, plan, setup, bench.workload)
@@ -123,12 +129,12 @@ def _try(
         observer=bench.observer,
         overseer=overseer,
     )
-    if setup.interrupts.count:
+    if bench.is_interrupted():
         return None
     if overseer.sight.all_failed:
         setup.asker.address()  # a server that is gone is said so; the search can go on when it is back
     if overseer.dropped:
-        bench.rest.wait(_REST_NS, lambda: setup.interrupts.count > 0)
+        bench.rest.disturb()
     return overseer.conclude(), point
 
 
