@@ -148,7 +148,8 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
 
 def _keep_log(log: Path, folder: Path) -> None:
     if folder.is_dir() and log.exists():
-        shutil.copy(log, folder / ENGINE_LOG)
+        with contextlib.suppress(OSError):  # on a full disk the error that ended the run is the one to hear of
+            shutil.copy(log, folder / ENGINE_LOG)
 
 
 def _start_engine(settings: Settings, log: Path, say: Callable[[str], None]) -> Launched:
