@@ -9,13 +9,14 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loadgen.errors import BadInputError
 from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
 
-RUN, SWEEP, REPORT, BATCH, SATURATE = "run", "sweep", "report", "batch", "saturate"
-LOADS = frozenset((RUN, SWEEP, BATCH, SATURATE))
+RUN, SWEEP, REPORT, BATCH, SATURATE, REPLAY = "run", "sweep", "report", "batch", "saturate", "replay"
+AUTO = "auto"  # --rates: a search places them
+LOADS = frozenset((RUN, SWEEP, BATCH, SATURATE, REPLAY))
 
 
 @dataclass(slots=True)
@@ -45,6 +46,15 @@ class Settings:
     request_rate: str | None = None
     batch_sizes: str = "1..32"
     repeats: int = 3
+    speed: float = 1.0
+    window: tuple[int, int] | None = None
+    loop: int = 1
+    overlay: int = 1
+    sample_sessions: float = 1.0
+    idle_cap_ns: int = 0
+    dequantize_ns: int = 0
+    mode: Literal["strict", "causal", "closed"] = "causal"
+    rows: dict[str, str] = field(default_factory=dict)
     budget_ns: int = 600 * NS_PER_S
     precision: float = 0.03
     burstiness: float = 1.0
@@ -114,6 +124,45 @@ def _seed(text: str) -> int:
         raise BadInputError(f"'{text}' is not a whole number.") from None
 
 
+_MODES = ("strict", "causal", "closed")
+# How rows of a trace that cannot be sent as they are may be treated; the first of each is the default.
+ROWS = {
+    "zero": ("skip", "one"),  # no output token: leave it out, or ask for a single one
+    "overflow": ("skip", "clamp", "send"),  # longer than the server's context: leave out, cut, let the server refuse
+    "failed": ("skip", "send"),  # the recorded request failed
+}
+
+
+def _positive(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise BadInputError(f"{text} is not above 0.", "Write 2, or 0.5 for half.")
+    return value
+
+
+def _window(text: str) -> tuple[int, int]:
+    first, dots, last = text.partition("..")
+    if not dots:
+        raise BadInputError(f"'{text}' is not a window.", "Write 10m..20m.")
+    start_ns, end_ns = (parse_duration_ns(each) if each.strip() != "0" else 0 for each in (first, last))
+    if start_ns >= end_ns:
+        raise BadInputError(f"The window {text} is empty.", "Write the earlier time first: 10m..20m.")
+    return start_ns, end_ns
+
+
+def _rows(text: str) -> dict[str, str]:
+    policy = {}
+    for part in text.split(","):
+        name, _, choice = (each.strip() for each in part.partition("="))
+        if choice not in ROWS.get(name, ()):
+            raise BadInputError(
+                f"'{part}' is no policy for rows.",
+                "Write " + ", ".join(f"{name}={'|'.join(choices)}" for name, choices in ROWS.items()) + ".",
+            )
+        policy[name] = choice
+    return policy
+
+
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip() or any(c in text for c in "\r\n"):
@@ -146,6 +195,15 @@ def _share(text: str) -> float:
     return value
 
 
+def _part(text: str) -> float:
+    """`10%` or 0.1, up to all."""
+    number, percent, rest = text.partition("%")
+    value = _number(number) / (100 if percent else 1)
+    if rest or not 0 < value <= 1:
+        raise BadInputError(f"'{text}' is not a share.", "Write a percentage up to 100%: 10%.")
+    return value
+
+
 def _some(text: str) -> int:
     """A count of at least one: 0 would be taken for "not given"."""
     count = parse_count(text)
@@ -162,11 +220,13 @@ def _positive_duration(text: str) -> int:
 
 
 _SWEEP, _RUN, _BATCH = frozenset((SWEEP,)), frozenset((RUN,)), frozenset((BATCH,))
-_SATURATE = frozenset((SATURATE,))
+_SATURATE, _REPLAY = frozenset((SATURATE,)), frozenset((REPLAY,))
 _PACED = frozenset((RUN, SWEEP))  # requests come one after another, not in batches
-_JUDGED = _PACED | _SATURATE
+_DRAWN = LOADS - _REPLAY  # their requests are drawn; those of a replay are in the trace
+_SPACED = _PACED | _SATURATE  # the spacing of arrivals is ours to choose
+_JUDGED = _SPACED | _REPLAY
 _COMPARED = frozenset((SWEEP, BATCH))  # takes several engines
-_SIZED = LOADS - _SATURATE  # its length is known beforehand
+_SIZED = _DRAWN - _SATURATE  # its length is known beforehand
 
 OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
@@ -192,34 +252,76 @@ OPTIONS: tuple[Option, ...] = (
         "socket, or aiohttp: the reference, heeds HTTP_PROXY",
         _choice("socket", "aiohttp"),
     ),
-    Option("--dataset", "dataset", "workload", "s2s, s2l, l2s, s16k, all, random, sharegpt, custom, or a file"),
-    Option("--dataset-path", "dataset_path", "workload", "file of sharegpt or custom", Path, "FILE"),
+    Option(
+        "--dataset",
+        "dataset",
+        "workload",
+        "s2s, s2l, l2s, s16k, all, random, sharegpt, custom, or a file",
+        commands=_DRAWN,
+    ),
+    Option("--dataset-path", "dataset_path", "workload", "file of sharegpt or custom", Path, "FILE", _DRAWN),
     Option("--input-len", "input_len", "workload", "512, uniform:100-900, normal:512,128, lognormal:512,0.6"),
     Option("--output-len", "output_len", "workload", "the same for the answers"),
-    Option("--prefix-len", "prefix_len", "workload", "first tokens that all prompts share", parse_count, "N"),
+    Option("--prefix-len", "prefix_len", "workload", "first tokens that all prompts share", parse_count, "N", _DRAWN),
     Option("--tokenizer", "tokenizer", "workload", "tokenizer.json or its folder, for exact lengths", Path, "PATH"),
-    Option("--rates", "rates", "load", "1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
+    Option("--speed", "speed", "trace", "2: twice as fast, think times too", _positive, "X", _REPLAY),
+    Option("--window", "window", "trace", "10m..20m of the trace's time", _window, "FROM..TO", _REPLAY),
+    Option(
+        "--mode",
+        "mode",
+        "trace",
+        "strict, causal or closed: who waits for whom (causal)",
+        _choice(*_MODES),
+        "MODE",
+        _REPLAY,
+    ),
+    Option("--sample-sessions", "sample_sessions", "trace", "10%: whole sessions, never rows", _part, "SHARE", _REPLAY),
+    Option("--overlay", "overlay", "trace", "that many copies at once, prompts of their own", _some, "N", _REPLAY),
+    Option("--loop", "loop", "trace", "that often, one after another, prompts of their own", _some, "N", _REPLAY),
+    Option("--idle-cap", "idle_cap_ns", "trace", "no longer without arrivals", _positive_duration, "TIME", _REPLAY),
+    Option(
+        "--dequantize", "dequantize_ns", "trace", "spread arrivals over this tick", _positive_duration, "TIME", _REPLAY
+    ),
+    Option(
+        "--rows", "rows", "trace", "zero=skip|one, overflow=skip|clamp|send, failed=skip|send", _rows, "POLICY", _REPLAY
+    ),
+    Option("--rates", "rates", "load", "auto, 1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
     Option("--request-rate", "request_rate", "load", "8, ramp:1..32/60s, steps:1@30s,8@30s, inf", commands=_RUN),
     Option("--batch-sizes", "batch_sizes", "load", "1..32 (doubling), 1,4,16, all: all at once", commands=_BATCH),
     Option("--repeats", "repeats", "load", "how often the set is sent (3)", _some, "N", _BATCH),
     Option(
-        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _JUDGED
+        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _SPACED
     ),
-    Option("--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", _some, "N", _PACED),
+    Option(
+        "--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", _some, "N", _PACED | _REPLAY
+    ),
     Option("--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", _some, "N", _SATURATE),
     Option("--budget", "budget_ns", "load", "time to spend at most (10m)", _positive_duration, "TIME", _SATURATE),
     Option("--precision", "precision", "load", "how far off the answer may be (3%)", _share, "SHARE", _SATURATE),
     Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME", _PACED),
     Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", _some, "N", _SIZED),
-    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED),
+    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED | _REPLAY),
     Option(
-        "--drain", "drain_ns", "load", "how long to wait for the last answers (30s)", parse_duration_ns, "TIME", _SIZED
+        "--drain",
+        "drain_ns",
+        "load",
+        "how long to wait for the last answers (30s)",
+        parse_duration_ns,
+        "TIME",
+        LOADS - _SATURATE,
     ),
     Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
     Option(
         "--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b", commands=_JUDGED
     ),
-    Option("--fail-on", "fail_on", "judgement", "slo: exit code 1 when it is not met", _choice("slo"), commands=_PACED),
+    Option(
+        "--fail-on",
+        "fail_on",
+        "judgement",
+        "slo: exit code 1 when it is not met",
+        _choice("slo"),
+        commands=_PACED | _REPLAY,
+    ),
     Option("--gpu", "gpu", "judgement", "GPU[:MODEL or config.json]: MFU, MBU and the floor of a step", metavar="GPU"),
     Option("--out", "out", "output", "folder to make (runs/<when>-<name>)", Path, "FOLDER"),
     Option("--resume", "resume", "output", "go on with the search in this folder", Path, "FOLDER", _SATURATE),
@@ -301,11 +403,14 @@ def _check(settings: Settings, command: str) -> None:
         raise BadInputError("--fail-on slo needs --slo.", "Write for instance --slo ttft_p99=500ms.")
     if settings.duration_ns and settings.num_prompts:
         raise BadInputError("--duration and --num-prompts exclude each other.", "A run ends by one of them.")
+    warmup_ns = 0 if settings.warmup in ("auto", "none") else parse_duration_ns(settings.warmup)
+    if settings.duration_ns and warmup_ns >= settings.duration_ns:
+        raise BadInputError("--warmup is as long as --duration: nothing would be left.", "Shorten it, or run longer.")
     if not settings.burstiness > 0:
         raise BadInputError("--burstiness must be above 0.", "1 is Poisson, 0.25 comes in bursts, inf is constant.")
     if command == RUN and settings.dataset == "all":
         raise BadInputError("A run has one dataset.", "Use `loadgen sweep --dataset all`, or name one.")
-    if command == SATURATE and settings.dataset == "all":
+    if settings.dataset == "all" and (command == SATURATE or settings.rates == AUTO):
         raise BadInputError("A search has one dataset: each saturates elsewhere.", "Name one: --dataset s2l.")
 
 

@@ -107,15 +107,20 @@ def drive(
     later_ns: int = 0,
     observer: Observer = ignore,
     overseer: Overseer = NOBODY,
+    replayed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Save a plan, send it, record and judge it; the arguments as of `run_once`, whose second half this is."""
+    """Save a plan, send it, record and judge it; the arguments as of `run_once`, whose second half this is.
+
+    `replayed` says which trace the plan comes from.
+    """
     settings = setup.settings
     started = time.time()
     stream = settings.stream
-    _check_context(plan, setup.protocol, dataset)
+    if replayed is None:  # a replay has its own policy for rows that are too long
+        _check_context(plan, setup.protocol, dataset)
     run_folder.create(folder)
     plan.save(folder / run_folder.PLAN)
-    manifest = _manifest(setup, plan, rate, dataset, started)
+    manifest = _manifest(setup, plan, rate, dataset, started) | ({"replay": replayed} if replayed else {})
     run_folder.write_json(folder / run_folder.MANIFEST, manifest)
 
     def bodies() -> Iterator[Body]:

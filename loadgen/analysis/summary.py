@@ -12,6 +12,7 @@ from loadgen.analysis import estimate
 from loadgen.analysis import slo as objectives
 from loadgen.analysis.batches import batch_section
 from loadgen.analysis.data import Columns, RunData
+from loadgen.analysis.faithful import replay_section
 from loadgen.analysis.flow import Flow, flow_of
 from loadgen.analysis.gauges import http_section, server_section
 from loadgen.analysis.lag import lag_of
@@ -82,6 +83,8 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         "slo": None if slo is None else objectives.judge(slo, columns, inside, ok, unsent, samples),
         "whole_run": whole_run_section(run, flow, good),
     }
+    if "replay" in run.manifest:
+        point["replay"] = replay_section(run, flow, np.where(ok, ttft_ns, np.nan), point)
     evidence = Evidence(
         run,
         flow,

@@ -5,6 +5,7 @@ Honest about its ends: a sweep that never saturated, or was never stable, says s
 
 from typing import Any
 
+from loadgen.analysis.faithful import in_words
 from loadgen.analysis.saturation import Point, is_stable, rate_of, saturation
 from loadgen.units import NS_PER_MS, format_duration, format_number
 
@@ -22,6 +23,8 @@ def answer(summary: dict[str, Any]) -> str:
     points, found = summary["points"], summary["saturation"]
     if not points:
         return "Nothing was measured."
+    if "replay" in points[0]:
+        return f"{in_words(points[0]['replay'])} {_point_sentence(points[0])}"
     limited = [each for each in points if each["verdict"] == "CLIENT_LIMITED"]
     if found is None:
         if len(limited) == len(points):

@@ -31,7 +31,9 @@ COMMANDS = {
         "start an engine and wait until it is ready; the simulator is always there",
     ),
     "model": ("loadgen.cli.model", "model", "write a generated model to serve when there is none"),
+    "replay": ("loadgen.cli.replay", "replay", "a production trace against a server, as it was recorded"),
     "capture": ("loadgen.cli.capture", "capture", "a recording proxy: from live traffic to a replayable trace"),
+    "calibrate": ("loadgen.cli.calibrate", "calibrate", "what this client can do on this machine"),
     "report": ("loadgen.cli.report", "report", "rebuild the reports of a run or a sweep"),
     "roofline": (
         "loadgen.cli.roofline",

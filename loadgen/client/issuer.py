@@ -49,6 +49,7 @@ class Issuer:
         self._stopped = False
         self._ended_ns = start_ns  # the last end
         self.transport: Transport
+        self.ready_bytes = 0
         self.issued = 0
         self.completed = 0
         self.lag_max_ns = 0
@@ -74,6 +75,7 @@ class Issuer:
     def supply(self, index: int, prepared: bytes) -> None:
         """The bytes of the next request of the plan."""
         self._ready.append((index, prepared))
+        self.ready_bytes += len(prepared)
 
     def issue(self) -> None:
         """Send everything that is due and allowed; arm the pacer for the next."""
@@ -95,6 +97,7 @@ class Issuer:
                 self.starved += 1  # `supply` is followed by another `issue`
                 return
             index, prepared = self._ready.popleft()
+            self.ready_bytes -= len(prepared)
             flight = Flight(index, due_ns, prepared)
             flight.issued_ns = now_ns
             self.lag_max_ns = max(self.lag_max_ns, now_ns - self._free_since_ns(due_ns, now_ns))
@@ -136,6 +139,7 @@ class Issuer:
         """Send no more."""
         self._stopped = True
         self._ready.clear()
+        self.ready_bytes = 0
 
     def cancel_all(self) -> None:
         """End what is still running, as censored: how long it would have taken nobody knows."""

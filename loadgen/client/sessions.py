@@ -75,6 +75,7 @@ class SessionIssuer(Issuer):
                 self.starved += 1  # `supply` is followed by another `issue`
                 return
             index, prepared = self._ready.popleft()
+            self.ready_bytes -= len(prepared)
             self._passed += 1
             if self._awaited.get(index):
                 self._parked[index] = prepared

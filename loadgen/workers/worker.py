@@ -31,6 +31,7 @@ from loadgen.exchange import Body, Ended, FrameReader, Job, Look, Looked, Starte
 TICK_NS = 100_000_000
 HEAD_START_NS = 50_000_000  # between the job's arrival and its time zero, so that the first bodies are there
 BODIES_AHEAD = 512  # prepared requests that wait here; the rest waits in the parent, behind the socket's own buffer
+BYTES_AHEAD = 64 << 20  # of them: prompts of 100,000 tokens are most of a megabyte each
 PARTS_AT_ONCE = 32  # taken in one go when the parent looks: half a millisecond
 OUTBOX_BYTES_MAX = 64 << 20  # beyond this the recorder is far behind: block, be late, and let the lag say so
 
@@ -178,7 +179,7 @@ class Run:
 
     def supplied(self) -> None:
         """Bodies came: a request that was due and starved can go; stop reading when enough are here."""
-        self._worker.listen(self._issuer.ready < BODIES_AHEAD)
+        self._worker.listen(self._issuer.ready < BODIES_AHEAD and self._issuer.ready_bytes < BYTES_AHEAD)
         self._pacer.wake_at(self._start_ns)
 
     def stop(self, now: bool) -> None:
@@ -204,7 +205,7 @@ class Run:
 
     def _issue(self) -> None:
         self._issuer.issue()
-        if self._issuer.ready < BODIES_AHEAD // 2:
+        if self._issuer.ready < BODIES_AHEAD // 2 and self._issuer.ready_bytes < BYTES_AHEAD // 2:
             self._worker.listen(True)
 
     def _landed(self, flight: Flight) -> None:

@@ -1,0 +1,182 @@
+"""`loadgen replay` over sockets: counts, lengths, times and sessions are the trace's; the round trip too."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loadgen.records import folder as run_folder
+from loadgen.trace.load import load_trace
+
+ENGINE = "simulator --ttft-ms 30 --itl-ms 2 --max-num-seqs 64"
+SECOND = 1_000_000_000
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """A Mooncake trace."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def talks(path: Path) -> Path:
+    """Our own format: two conversations of three turns, 300 ms apart as recorded, each answer of 200 ms."""
+    head = {"loadgen_trace": 1, "zero": "2026-01-01T00:00:00+00:00", "block_tokens": 16}
+    rows = [
+        {
+            "arrival_ns": (300 * turn + 100 * talk) * 1_000_000,
+            "duration_ns": 200_000_000,
+            "ttft_ns": None,
+            "input_tokens": 40 + 60 * turn,
+            "output_tokens": 100,
+            "status": 200,
+            "stream": True,
+            "model": "m",
+            "session": f"talk-{talk}",
+            "blocks": [1000 * talk + block for block in range(-(-(40 + 60 * turn) // 16))],
+        }
+        for turn in range(3)
+        for talk in range(2)
+    ]
+    return written(path, [head, *rows])
+
+
+def mooncake(path: Path, n: int = 30) -> Path:
+    rows = [
+        {
+            "timestamp": 40 * row,
+            "input_length": 600 + row,
+            "output_length": 3 + row % 5,
+            "hash_ids": [0, 1 + row],
+        }
+        for row in range(n)
+    ]
+    return written(path, rows)
+
+
+def records(folder: str) -> dict[str, np.ndarray[Any, Any]]:
+    table = pa.Table.from_batches(run_folder.read_records(Path(folder))).to_pydict()
+    order = np.argsort(table["index"])
+    return {
+        name: np.array(table[name], object)[order]
+        for name in ("index", "issued_ns", "done_ns", "input_tokens", "output_tokens")
+    }
+
+
+def test_counts_and_lengths_are_the_traces(command, elsewhere: Path) -> None:
+    path = mooncake(elsewhere / "moon.jsonl")
+    code, out, err = command("replay", str(path), "--engine", ENGINE, "--out", "r", "--json", "--warmup", "none")
+    assert err == ""
+    assert code in (0, 3)  # 3: a busy machine was late
+    (point,) = json.loads(out)["points"]
+    found = records("r")
+    assert found["input_tokens"].tolist() == [600 + row for row in range(30)]
+    assert found["output_tokens"].tolist() == [3 + row % 5 for row in range(30)]
+    told = point["replay"]
+    assert (told["sent"], told["requests"], told["format"]) == (30, 30, "Mooncake")
+    assert told["hit_rate_ideal"] == pytest.approx(29 * 512 / sum(600 + row for row in range(30)))
+    assert [each["sent"] for each in told["minutes"]] == [30]
+    gaps_ms = np.diff(found["issued_ns"].astype(float)) / 1e6
+    assert gaps_ms.sum() == pytest.approx(29 * 40, abs=60)
+
+
+def test_a_window_twice_as_fast_and_every_row_too_long_is_counted(command, elsewhere: Path) -> None:
+    path = mooncake(elsewhere / "moon.jsonl")
+    arguments = ("replay", str(path), "--engine", f"{ENGINE} --max-model-len 620", "--json", "--warmup", "none")
+    _, out, _ = command(*arguments, "--window", "0..800ms", "--speed", "2", "--out", "skipped")
+    told = json.loads(out)["points"][0]["replay"]
+    left_out = sum(600 + row + 3 + row % 5 > 620 for row in range(20))
+    assert told["sent"] == 20 - left_out
+    assert told["rows_treated"] == {"longer than the context of 620: left out": left_out}
+    _, out, _ = command(*arguments, "--window", "0..800ms", "--rows", "overflow=clamp", "--out", "cut")
+    assert json.loads(out)["points"][0]["replay"]["sent"] == 20
+    assert records("cut")["input_tokens"].astype(int).max() <= 620
+
+
+@pytest.mark.parametrize("mode", ["strict", "causal", "closed"])
+def test_turns_wait_for_each_other_as_the_mode_says(command, elsewhere: Path, mode: str) -> None:
+    path = talks(elsewhere / "talks.jsonl")
+    slow = "simulator --ttft-ms 150 --itl-ms 4"  # an answer takes 546 ms where 200 were recorded
+    command("replay", str(path), "--engine", slow, "--mode", mode, "--out", "r", "--quiet", "--warmup", "none")
+    found = records("r")
+    assert len(found["index"]) == 6
+    by_length: dict[int, list[int]] = {}
+    for row in range(6):
+        by_length.setdefault(int(found["input_tokens"][row]), []).append(row)
+    first, second = (by_length[length] for length in (40, 100))
+    waited = [
+        (int(found["issued_ns"][later]) - int(found["done_ns"][earlier])) / 1e6
+        for earlier, later in zip(first, second, strict=True)
+    ]
+    if mode == "strict":
+        assert all(each < 0 for each in waited)  # the turn before was still running
+    elif mode == "causal":
+        assert all(each >= 0 for each in waited)
+        assert min(waited) < 100  # nobody thinks
+    else:
+        assert all(each >= 100 for each in waited)  # 300 − 200 ms of thinking
+
+
+def test_replay_capture_and_load_again_give_the_same(command, elsewhere: Path) -> None:
+    """Arrivals within the clock's error, lengths, sharing: what the proxy wrote is the trace that was replayed."""
+    path = mooncake(elsewhere / "moon.jsonl")
+    loadgen = [sys.executable, "-m", "loadgen"]
+    with ExitStack() as stack:
+
+        def start(*words: str) -> tuple[subprocess.Popen[str], str]:
+            process = stack.enter_context(subprocess.Popen([*loadgen, *words], stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            return process, re.search(r"http://[\d.:]*\d", process.stdout.readline()).group(0)
+
+        _, upstream = start("serve", *ENGINE.split(), "--port", "0")
+        arguments = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--out", "cap", "--block", "512")
+        proxy, front = start("capture", *arguments)
+        command("replay", str(path), "--base-url", front, "--out", "r", "--quiet", "--warmup", "none")
+        proxy.send_signal(signal.SIGINT)
+        assert "recorded" in proxy.stdout.read()
+    wanted, got = load_trace(path), load_trace(Path("cap/trace.jsonl"))
+    sent = got.input_tokens >= 600  # without the probes before the run
+    assert sent.sum() == len(wanted)
+    np.testing.assert_array_equal(got.input_tokens[sent], wanted.input_tokens)
+    np.testing.assert_array_equal(got.output_tokens[sent], wanted.output_tokens)
+    shift_ns = (got.arrival_ns[sent] - wanted.arrival_ns).astype(float)
+    assert np.ptp(shift_ns) < 0.1 * SECOND
+    ids = [got.blocks.of(row).tolist() for row in np.flatnonzero(sent)]
+    assert len({each[0] for each in ids}) == 1  # the shared first block
+    assert len({each[1] for each in ids}) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--speed", "0"), "above 0"),
+        (("--window", "20m..10m"), "earlier time first"),
+        (("--window", "10m"), "10m..20m"),
+        (("--window", "10m..20m"), "nothing of the trace"),
+        (("--mode", "loose"), "strict, causal, closed"),
+        (("--rows", "zero=maybe"), "no policy"),
+        (("--sample-sessions", "0%"), "not a share"),
+        (("--dataset", "s2s"), "unknown option"),
+    ],
+)
+def test_bad_input_is_one_sentence(command, elsewhere: Path, flags: tuple[str, ...], words: str) -> None:
+    code, out, err = command("replay", str(mooncake(elsewhere / "moon.jsonl")), "--engine", ENGINE, *flags)
+    assert (code, out) == (2, "")
+    assert words in err.lower()
+    assert "Traceback" not in err
+
+
+def test_a_file_that_is_not_there_or_no_trace(command, elsewhere: Path) -> None:
+    (elsewhere / "odd.txt").write_text("hello\nworld\n")
+    for path in ("missing.jsonl", "odd.txt"):
+        code, _, err = command("replay", path, "--engine", ENGINE)
+        assert code == 2
+        assert path in err
+        assert "Traceback" not in err
