@@ -24,6 +24,7 @@ _PROBE_PROMPT = 8  # input tokens of a probe
 # Vocabularies to try, largest first: servers refuse ids that their model does not have. 30,000 leaves out the special
 # tokens at the top of the common ones (32,000 and more); 2,000 is there for toy models.
 _VOCABULARIES = (30_000, 8_000, 2_000)
+_BROKEN = 599  # stands for the status of an answer that began well and was none
 _LIST_TIMEOUT_S = 15.0  # a list of models is ready or it is not; a first answer may take longer
 _NO_SUCH_PATH = (404, 405, 501)
 _CALIBRATION_WORDS = (8, 32, 96)
@@ -155,7 +156,8 @@ def _settle_fields(
         for _ in range(4 + len(_VOCABULARIES)):  # smaller ids, text, then drop what is named
             protocol.vocabulary = vocabularies[0] if vocabularies else 0
             status, text, last = _try(asker, protocol, stream, extra)
-            if status == 0 or status not in (400, 422, 500):
+            # _BROKEN: an error inside a 200 stream, which is how vLLM refuses an id that its model does not have
+            if status == 0 or status not in (400, 422, 500, *((_BROKEN,) if vocabularies else ())):
                 break
             if vocabularies:
                 del vocabularies[0]  # perhaps it was the ids: text is taken by everybody
@@ -187,7 +189,7 @@ def _try(asker: Asker, protocol: Protocol, stream: bool, extra: dict[str, Any]) 
     reading = answer.finish(status, Outcome.OK, "")
     if reading.outcome is Outcome.OK:
         return 0, "", reading
-    return (status if status >= 400 else 599), reading.detail, reading
+    return (status if status >= 400 else _BROKEN), reading.detail, reading
 
 
 def _note(protocol: Protocol, reading: Reading) -> None:
@@ -219,7 +221,7 @@ def _refusal(
         return TargetError(
             f"{place} refuses the model '{protocol.model}': {text}.", f"It serves {names}; choose with --model."
         )
-    if status == 599:
+    if status == _BROKEN:
         return TargetError(f"{place} answers, but not as an OpenAI server: {text}.", "Is this the right --base-url?")
     return TargetError(f"{place} refuses even the plainest request: {text}.", "Its own log may say more.")
 

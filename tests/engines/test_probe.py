@@ -153,6 +153,19 @@ def test_a_small_vocabulary_refuses_ids(status: str) -> None:
     assert found.dialect.length_forced
 
 
+def test_ids_refused_inside_a_stream_that_began_well() -> None:
+    """vLLM 0.32: status 200, and the first event is the error."""
+    refusal = b'data: {"error": {"message": "Token id 29999 is out of vocabulary"}}\n\ndata: [DONE]\n\n'
+
+    def route(request: Request) -> bytes:
+        prompt = json.loads(request.body)["prompt"]
+        high = isinstance(prompt, list) and max(prompt) >= 4_000
+        return http(refusal, content_type="text/event-stream") if high else answer(request)
+
+    with Server(by_path({MODELS: models("m"), COMPLETIONS: route})) as server:
+        assert find_out(server.url).vocabulary == 2_000
+
+
 def test_a_server_that_takes_text_only() -> None:
     def route(request: Request) -> bytes:
         ids = isinstance(json.loads(request.body)["prompt"], list)
