@@ -154,7 +154,7 @@ FINDINGS: dict[Code, _Template] = {
         _INFO,
         "{completed} requests completed in the steady window; {which} would need {needed}.",
         "The percentiles listed as indicative may be far off.",
-        "Run longer: at this rate about {duration}.",
+        "Run longer: {duration}.",
     ),
     Code.OUTPUT_LENGTH: (
         _WARNING,

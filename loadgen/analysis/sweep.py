@@ -7,6 +7,7 @@ from typing import Any
 
 from loadgen.analysis.faithful import in_words
 from loadgen.analysis.saturation import Point, is_stable, rate_of, saturation
+from loadgen.analysis.verdict import VERDICTS
 from loadgen.units import NS_PER_MS, format_duration, format_number
 
 SCHEMA = 1
@@ -77,7 +78,9 @@ def _point_sentence(point: Point) -> str:
     if point["verdict"] == "VALID" or not point["findings"]:
         return f"{_latency_sentence(point)} {_efficiency_sentence(point)}".strip()
     fault = point["verdict"].replace("_", " ").capitalize()
-    return f"{fault}: {point['findings'][0]['seen']} {_latency_sentence(point)}"
+    codes = VERDICTS[point["verdict"]][1] if point["verdict"] in VERDICTS else frozenset()
+    reason = next((each for each in point["findings"] if each["code"] in codes), point["findings"][0])
+    return f"{fault}: {reason['seen']} {_latency_sentence(point)}"
 
 
 def _efficiency_sentence(point: Point) -> str:

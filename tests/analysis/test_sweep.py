@@ -120,6 +120,14 @@ def test_a_single_run_says_first_why_it_is_not_to_be_trusted() -> None:
     )
 
 
+def test_the_reason_said_is_the_one_behind_the_verdict() -> None:
+    """Not the gravest of the findings, which may be about something else."""
+    found = [{"code": "SIMULATOR_LATE", "seen": "It was late."}, {"code": "FEW_SAMPLES", "seen": "There were few."}]
+    assert answer({"points": [point(4, "TOO_FEW_SAMPLES", findings=found)], "saturation": None}).startswith(
+        "Too few samples: There were few."
+    )
+
+
 def test_one_odd_point_does_not_overrule_its_neighbours() -> None:
     points = [point(2), saturated(4, 3.6), point(8), point(16), saturated(32, 22.5), saturated(64, 22.5)]
     found = saturation(points)
