@@ -16,9 +16,9 @@ from loadgen.progress import Observer, ignore
 from loadgen.rng import generator
 from loadgen.run import drive
 from loadgen.trace import scaling
+from loadgen.trace.chains import hit_tokens
 from loadgen.trace.prompts import block_numbers
 from loadgen.trace.sessions import Course, course
-from loadgen.trace.sharing import ideal_hit_rate
 from loadgen.trace.table import Trace
 from loadgen.units import NS_PER_S, format_number
 from loadgen.workload.distributions import parse_distribution
@@ -151,7 +151,7 @@ def replay(
         "speed": settings.speed,
         "sessions": int(np.unique(part.session[part.session >= 0]).size),
         "think_times_unknown": found.guessed,
-        "hit_rate_ideal": ideal_hit_rate(part),
+        "hit_rate_ideal": _ideal_hit_rate(part),
     }
     for line in in_words(told, plan):
         say(line)
@@ -174,6 +174,13 @@ def replay(
         observer=observer,
         replayed=told,
     )
+
+
+def _ideal_hit_rate(trace: Trace) -> float | None:
+    """Share of the prompt tokens that a cache without end would have; None where the trace tells nothing of sharing."""
+    if trace.blocks is None:
+        return None
+    return float(hit_tokens(trace.blocks, trace.input_tokens).sum() / trace.input_tokens.sum())
 
 
 def in_words(told: dict[str, Any], plan: Plan) -> list[str]:
