@@ -41,6 +41,8 @@ def placed(summary: dict[str, Any]) -> str:
     """The rates that a search's summary calls for, ascending."""
     found = summary["saturation"]
     stable, within = (found[key] and found[key]["value"] for key in ("max_stable_rate", "max_goodput_rate"))
+    if not stable:  # then the most that was ever completed: the sweep itself will say what that is worth
+        stable = max((each["throughput"]["value"] for each in summary["probes"] if each["counts"]), default=0.0)
     if not stable:
         raise BadInputError(f"No rates could be placed. {summary['answer']}", "Say which: --rates 1..64.")
     wanted = [share * stable for share in SHARES] + [share * within for share in WITHIN if within]
