@@ -16,7 +16,7 @@ from loadgen.progress import Observer, ignore
 from loadgen.rng import generator
 from loadgen.run import drive
 from loadgen.trace import scaling
-from loadgen.trace.chains import hit_tokens
+from loadgen.trace.chains import dense, hit_tokens
 from loadgen.trace.prompts import block_numbers
 from loadgen.trace.sessions import Course, course
 from loadgen.trace.table import Trace
@@ -180,7 +180,8 @@ def _ideal_hit_rate(trace: Trace) -> float | None:
     """Share of the prompt tokens that a cache without end would have; None where the trace tells nothing of sharing."""
     if trace.blocks is None:
         return None
-    return float(hit_tokens(trace.blocks, trace.input_tokens).sum() / trace.input_tokens.sum())
+    blocks = replace(trace.blocks, ids=dense(trace.blocks.ids))
+    return float(hit_tokens(blocks, trace.input_tokens).sum() / trace.input_tokens.sum())
 
 
 def in_words(told: dict[str, Any], plan: Plan) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from loadgen.rng import generator
-from loadgen.trace import chains
-from loadgen.trace.table import Edge, Int64s, Survey, Trace
+from loadgen.trace.chains import offsets_of
+from loadgen.trace.table import Blocks, Edge, Int64s, Survey, Trace
 
 _COLUMNS = (
     "arrival_ns",
@@ -41,9 +41,17 @@ def take(trace: Trace, rows: Int64s) -> Trace:
         trace,
         **columns,
         joins=joins[(joins >= 0).all(axis=1)],
-        blocks=chains.take(trace.blocks, rows) if trace.blocks else None,
+        blocks=_blocks_of(trace.blocks, rows) if trace.blocks else None,
         texts=[trace.texts[row] for row in rows.tolist()] if trace.texts is not None else None,
     )
+
+
+def _blocks_of(blocks: Blocks, rows: Int64s) -> Blocks:
+    """Those of some rows, under the ids they had: a prompt is the same whichever part of a trace is replayed."""
+    lengths = np.diff(blocks.offsets)[rows]
+    offsets = offsets_of(lengths)
+    places = np.repeat(blocks.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return replace(blocks, offsets=offsets, ids=blocks.ids[places])
 
 
 def window(trace: Trace, start_ns: int, end_ns: int) -> Trace:
@@ -166,7 +174,7 @@ def _merged(trace: Trace, copies: list[tuple[int, Int64s]]) -> Trace:
                 [trace.blocks.ids + k * (int(trace.blocks.ids.max(initial=-1)) + 1) for k in range(number)]
             ),
         )
-        blocks = chains.take(spaced, order)
+        blocks = _blocks_of(spaced, order)
     survey = _told(trace, f"{number} copies, each with sessions and prompts of its own")
     return replace(
         trace,
