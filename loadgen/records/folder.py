@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from loadgen.errors import RunFolderError
+from loadgen.records.schema import RECORD
 
 MANIFEST = "manifest.json"
 PLAN = "plan.arrow"
@@ -22,6 +23,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 PARQUET = "records.parquet"
 ENGINE_LOG = "engine.log"
+_ROW_GROUP = 8192  # requests; 256 tokens each are 16 MB
 
 
 def create(folder: Path) -> None:
@@ -98,11 +100,28 @@ def to_parquet(folder: Path) -> None:
 
     target = folder / PARQUET
     temporary = target.with_name(target.name + ".tmp")
+    texts = [each.name for each in RECORD if pa.types.is_string(each.type)]
     writer: pq.ParquetWriter | None = None
-    for batch in read_records(folder):
+    for rows in _gathered(read_records(folder)):
         if writer is None:
-            writer = pq.ParquetWriter(temporary, batch.schema, compression="zstd")
-        writer.write_batch(batch)
+            # A dictionary of stamps, no two alike, is a second copy of them; their steps take half the room.
+            steps = {"token_ns.list.element": "DELTA_BINARY_PACKED"}
+            writer = pq.ParquetWriter(
+                temporary, rows.schema, compression="zstd", use_dictionary=texts, column_encoding=steps
+            )
+        writer.write_table(rows)
     if writer is not None:
         writer.close()
         temporary.replace(target)
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """A second's batch is too small for a group of rows of its own; all of a run would be held in memory."""
+    gathered: list[pa.RecordBatch] = []
+    for batch in batches:
+        gathered.append(batch)
+        if sum(each.num_rows for each in gathered) >= _ROW_GROUP:
+            yield pa.Table.from_batches(gathered)
+            gathered = []
+    if gathered:
+        yield pa.Table.from_batches(gathered)

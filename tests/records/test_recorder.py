@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from loadgen.exchange import Done, Outcome, Tick
@@ -123,3 +124,20 @@ def test_the_live_figures_are_of_the_last_five_seconds(
     assert recorder.recent.figures(6000 * MS) == (0, 0, None, None)
     assert (recorder.recent.completed, recorder.recent.failed) == (20, 0)
     recorder.close(6000 * MS)
+
+
+def test_the_parquet_file_holds_the_same_rows_in_groups(
+    tmp_path: Path, plan: Callable[..., Any], exchange: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_ROW_GROUP", 2)
+    recorder = Recorder(tmp_path, plan(5), stream=True)
+    for index in range(5):
+        part, done = exchange(index, 5 * MS, MS)
+        recorder.part(part)
+        recorder.done(done)
+        recorder.flush((index + 1) * 1000 * MS)
+    folder.to_parquet(tmp_path)
+    recorder.close(6000 * MS)
+    file = pq.ParquetFile(tmp_path / folder.PARQUET)
+    assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [2, 2, 1]
+    assert file.read().to_pylist() == rows(tmp_path)
