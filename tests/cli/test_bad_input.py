@@ -30,6 +30,7 @@ WRONG = {
     "extra body": (["run", "--extra-body", "{"], "--extra-body: '{' is not JSON", "temperature"),
     "two that exclude each other": (["run", "--base-url", "http://h", "--engine", "simulator"], "exclude", "Either"),
     "burstiness": (["run", "--burstiness", "0"], "--burstiness must be above 0.", "Poisson"),
+    "nothing but warm-up": (["run", "--duration", "5s", "--warmup", "5s"], "nothing would be left", "Shorten"),
     "no requests": (["run", "--num-prompts", "0"], "--num-prompts: 0 is too few.", "1 or more"),
     "no room": (["run", "--max-concurrency", "0"], "--max-concurrency: 0 is too few.", "Leave it out"),
     "a prefix before the beginning": (
