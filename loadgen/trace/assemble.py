@@ -127,7 +127,7 @@ def _in_order(draft: Draft, survey: Survey, choices: Choices) -> tuple[Int64s, I
         return at_ns, order
     if not draft.in_order:
         survey.oddities.append(
-            f"{len(back):,} rows stand before one that arrived earlier, as the format has it: put in order of arrival."
+            f"Put in order of arrival; {len(back):,} times the next row was an earlier one, as in this format it may be."
         )
         return at_ns, np.argsort(at_ns, kind="stable")
     span = int(at_ns.max() - at_ns.min())

@@ -24,6 +24,12 @@ def dense(ids: Int64s) -> Int64s:
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
 
 
+def first_places(ids: Int64s) -> Int64s:
+    """Where each dense id is first seen."""
+    highest = np.maximum.accumulate(ids)
+    return np.flatnonzero(np.concatenate([[True], highest[1:] != highest[:-1]]))
+
+
 def previous(offsets: Int64s, ids: Int64s) -> Int64s:
     """The id before each in its row, −1 for the first."""
     before = np.empty_like(ids)
@@ -34,14 +40,13 @@ def previous(offsets: Int64s, ids: Int64s) -> Int64s:
 
 
 def broken_chain(offsets: Int64s, ids: Int64s) -> int | None:
-    """The place of the first id whose predecessor is another than it was before; None when all are chained.
+    """The place of the first (dense) id whose predecessor is another than it was before; None when all are chained.
 
     With equal predecessors all the way back, equal ids mean equal prefixes and stand at equal positions."""
     if not len(ids):
         return None
     before = previous(offsets, ids)
-    first = np.zeros(int(ids.max()) + 1, np.int64)
-    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)
+    first = first_places(ids)
     wrong = before != before[first[ids]]
     return int(np.argmax(wrong)) if wrong.any() else None
 
@@ -65,6 +70,8 @@ def chain(offsets: Int64s, ids: Int64s) -> Int64s:
 
 def take(blocks: Blocks, rows: Int64s) -> Blocks:
     """The blocks of some rows, in that order; ids stay dense in the order of first sight."""
+    if np.array_equal(rows, np.arange(len(blocks.offsets) - 1)):
+        return blocks
     lengths = np.diff(blocks.offsets)[rows]
     offsets = offsets_of(lengths)
     places = np.repeat(blocks.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -77,9 +84,8 @@ def hit_tokens(blocks: Blocks, input_tokens: Int64s) -> Int64s:
     A block hits when an earlier row had it; equal rows share their partial last block too. Where the number of blocks
     does not fit the length (blocks of text bytes), each block counts as an equal part of the prompt."""
     n, lengths = len(input_tokens), np.diff(blocks.offsets)
-    first = np.full(int(blocks.ids.max(initial=-1)) + 1, -1, np.int64)
     row_of = np.repeat(np.arange(n), lengths)
-    first[blocks.ids[::-1]] = row_of[::-1]
+    first = row_of[first_places(blocks.ids)] if len(row_of) else row_of
     seen = first[blocks.ids] < row_of
     hits = np.bincount(row_of[seen], minlength=n)
     length = np.maximum(input_tokens, 0)

@@ -1,0 +1,167 @@
+"""Access logs: nginx's (and Apache's) combined form, Envoy's default text and JSON. They know when, not what.
+
+nginx writes at the END, in whole seconds: the start is found only where $request_time is logged. Lines that are no
+entry, and requests that ask no model, are dropped and counted. Bytes are not tokens: without token fields the lengths
+are unknown, unless the caller says how many bytes to take for a token.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from loadgen.trace.assemble import Choices, assemble
+from loadgen.trace.gather import Gathered, count, instant_ns, seconds_ns
+from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
+from loadgen.trace.table import UNKNOWN, Survey, Trace
+
+_COMBINED = re.compile(
+    r"\S+ \S+ .*?\[(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})\] "
+    r'"([A-Z]+) (\S+)[^"]*" (\d{3}) (\d+|-)(.*)'
+)
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
+    )
+}
+_TIME = re.compile(r"(?:\b(?:rt|request_time|urt)[=:]\s*|(?:^|\s|\"))\"?(\d+\.\d{3})(?=\"|\s|$|,)")
+_LENGTH = re.compile(r"\b(?:rl|request_length)[=:]\s*\"?(\d+)")
+_ENVOY = re.compile(
+    r'\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\] "([A-Z]+) (\S+) [^"]*" (\d{3}) \S+ '
+    r'(?:[^\s"]+ [^\s"]+ "[^"]*" )?(\d+|-) (\d+|-) (\d+|-) .*'
+)
+_MODELS = re.compile(
+    r"(?:completions?|responses|messages|generate(?:_stream)?|invocations|:(?:stream)?generatecontent)$", re.IGNORECASE
+)
+_INPUTS = ("gen_ai.usage.input_tokens", "genai_tokens_input", "llm_input_token", "input_tokens")
+_OUTPUTS = ("gen_ai.usage.output_tokens", "genai_tokens_output", "llm_output_token", "output_tokens")
+_MODEL_NAMES = ("gen_ai.request.model", "genai_model_name", "model")
+_ENVOY_KEYS = {"start_time", "response_code", "duration"}
+NOT_AN_ENTRY, NO_MODEL = "no entry of the log's form", "asks no model"
+
+
+def matches_nginx(head: Head) -> bool:
+    return any(_COMBINED.fullmatch(line) for line in _first_lines(head))
+
+
+def matches_envoy(head: Head) -> bool:
+    return set(head.record) >= _ENVOY_KEYS or any(_ENVOY.fullmatch(line) for line in _first_lines(head))
+
+
+def _first_lines(head: Head) -> list[str]:
+    return [line.decode(errors="replace").rstrip("\r") for line in head.data.split(b"\n")[:5]]
+
+
+def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
+    """Requests to a model are kept. Raises BadInputError where there is none."""
+    survey.format = "nginx"
+    gathered, untimed = Gathered(head, survey), 0
+    for line, text in _lines(gathered):
+        match = _COMBINED.fullmatch(text)
+        month = _MONTHS.get(match[2]) if match else None
+        if match is None or month is None:
+            gathered.drop(NOT_AN_ENTRY)
+            continue
+        if not _asks(gathered, match[6], match[7]):
+            continue
+        rest = match[10].split('"', 4)[-1] if match[10].count('"') >= 4 else match[10]  # behind referer and agent
+        took, length = _TIME.search(rest), _LENGTH.search(rest)
+        duration_ns = seconds_ns(took[1]) if took else UNKNOWN
+        untimed += took is None
+        stamp = f"{match[3]}-{month:02d}-{match[1]} {match[4]}{match[5]}"
+        end_ns = instant_ns(head, line, stamp, "the time")
+        gathered.add(
+            line,
+            end_ns - max(duration_ns, 0),
+            duration_ns=duration_ns,
+            status=int(match[8]),
+            input_tokens=_tokens(length[1] if length else None, choices),
+        )
+    survey.oddities.append("The log has whole seconds: what came within one second is in no order.")
+    if untimed:
+        survey.oddities.append(
+            f"{untimed:,} entries have no $request_time: the time is that of their END. Log it, and the start is known."
+        )
+    return _finish(gathered, choices)
+
+
+def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
+    """Requests to a model are kept. Raises BadInputError where there is none."""
+    survey.format = "Envoy"
+    gathered = Gathered(head, survey)
+    for line, text in _lines(gathered):
+        entry = _envoy(text)
+        if entry is None:
+            gathered.drop(NOT_AN_ENTRY)
+        elif _asks(gathered, str(entry.get("method", "POST")), str(entry.get("path", entry.get("x-envoy-path", "")))):
+            sizes = [count(head, line, _any(entry, names), "tokens") for names in (_INPUTS, _OUTPUTS)]
+            status = count(head, line, entry.get("response_code"), "response_code")
+            received = entry.get("bytes_received")
+            gathered.add(
+                line,
+                instant_ns(head, line, entry.get("start_time"), "start_time"),
+                input_tokens=sizes[0] if sizes[0] >= 0 else _tokens(received, choices),
+                output_tokens=sizes[1],
+                duration_ns=seconds_ns(entry.get("duration"), 6),
+                status=status if 0 <= status <= 999 else 0,
+                model=_any(entry, _MODEL_NAMES),
+                session=entry.get("session_id", entry.get("x-session-id")),
+            )
+    return _finish(gathered, choices)
+
+
+def _lines(gathered: Gathered) -> Iterator[tuple[int, str]]:
+    for number, piece in pieces_of_lines(gathered.head.path):
+        for line, text in enumerate(piece.split(b"\n"), number):
+            if text.strip():
+                gathered.survey.rows_read += 1
+                yield line, text.decode(errors="replace").rstrip("\r")
+
+
+def _envoy(text: str) -> dict[str, Any] | None:
+    """An entry by the names of Envoy's JSON; None where the line is none."""
+    if text.startswith("{"):
+        try:
+            found = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+        return found if isinstance(found, dict) and set(found) >= _ENVOY_KEYS else None
+    match = _ENVOY.fullmatch(text)
+    if match is None:
+        return None
+    names = ("start_time", "method", "path", "response_code", "bytes_received", "bytes_sent", "duration")
+    return {name: None if value == "-" else value for name, value in zip(names, match.groups(), strict=True)}
+
+
+def _any(entry: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((entry[name] for name in names if entry.get(name) not in (None, "", "-")), None)
+
+
+def asks_model(method: str, path: str) -> bool:
+    """Whether a request is one for text, by its method and path."""
+    return method == "POST" and _MODELS.search(path.partition("?")[0].rstrip("/")) is not None
+
+
+def _asks(gathered: Gathered, method: str, path: str) -> bool:
+    asks = asks_model(method, path)
+    if not asks:
+        gathered.drop(NO_MODEL)
+    return asks
+
+
+def _tokens(size: Any, choices: Choices) -> int:
+    """Bytes of a request as tokens, where the caller said how."""
+    if choices.bytes_per_token is None or not str(size).isdigit() or len(str(size)) > 15:
+        return UNKNOWN
+    return min(max(1, round(int(str(size)) / choices.bytes_per_token)), TOKENS_MAX)
+
+
+def _finish(gathered: Gathered, choices: Choices) -> Trace:
+    known = sum(each >= 0 for each in gathered.input_tokens)
+    if known and choices.bytes_per_token is not None:
+        gathered.survey.oddities.append(f"Input tokens are a guess: {choices.bytes_per_token:g} bytes each.")
+    elif not known and gathered.at_ns:
+        gathered.survey.oddities.append("Lengths in tokens are not in the log.")
+    return assemble(gathered.draft(), gathered.survey, choices)
