@@ -17,6 +17,8 @@ from loadgen.analysis.slo import Clause, Slo
 from loadgen.analysis.student import t_quantile
 
 _DECIDE = t_quantile(1 - 2 * LOOK_ERROR, 16)
+TIE = 1e-3
+_MERGES = (1, 2, 3, 4)  # of the fine batches: 24, 12, 8 and 6; excursions of a queue may outlast short ones
 _HALF = 0.5  # Haldane's correction: no odds of 0
 
 
@@ -73,7 +75,8 @@ def _attainment(clause: Clause, seen: Observed, rows: Bools) -> Attainment | Non
         return Attainment(clause.text, log(mean.value / clause.limit_ns), mean.error / mean.value, None, n)
     allowed = 1 - (clause.percentile / 100 if clause.percentile is not None else clause.share)
     over = np.nan_to_num(values_ns, nan=0.0) > clause.limit_ns
-    tail = np.nan_to_num(values_ns, nan=0.0) > np.quantile(np.nan_to_num(values_ns, posinf=1e18), 0.9)
+    finite_ns = np.nan_to_num(values_ns, nan=0.0, posinf=1e18)
+    tail = finite_ns > np.quantile(finite_ns, 0.9) * (1 + TIE)  # many that are equal are no tail
     effective = n / max(1.0, _inflation(over), _inflation(tail))
     odds = (over.mean() * effective + _HALF) / ((1 - over.mean()) * effective + _HALF)
     share = odds / (1 + odds)
@@ -108,4 +111,6 @@ def _inflation(over: Bools) -> float:
     p = float(over.mean())
     if not 0 < p < 1:
         return 1.0
-    return batch_mean(_batched(over.astype(np.float64))).error ** 2 / (p * (1 - p) / len(over))
+    fine = _batched(over.astype(np.float64))
+    variances = [float(fine.reshape(-1, merge).mean(axis=1).var(ddof=1)) * merge / FINE for merge in _MERGES]
+    return max(variances) / (p * (1 - p) / len(over))

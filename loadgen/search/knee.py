@@ -18,6 +18,7 @@ POWERS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 PROBES_MIN = 3
 LOAD_MAX = 0.85  # nearer to the capacity a probe of any length has not seen the latency that it would come to
 ERROR_MIN = 0.01  # of a latency: curves of real servers are not that smooth
+CAUTION = 2.0  # times the error of a mean latency: excursions of a queue outlast the batches it is taken from
 DRAWS = 200
 BETTER = 2.0  # a higher power must fit better by this in χ² (Akaike)
 
@@ -36,7 +37,7 @@ def knee(made: Pairs, found: Rate) -> Rate | None:
     load = np.array([0.0, *(rate / found.value for rate, _ in known)])
     latency = np.array([single.latency_s.value, *(each.value for _, each in known)])
     error = np.array([single.latency_s.error, *(each.error for _, each in known)])
-    error = np.hypot(error, ERROR_MIN * latency)
+    error = np.hypot(CAUTION * error, ERROR_MIN * latency)
     rng = np.random.default_rng(0)
     wide = found.half / found.value / 1.96
     wide = wide if np.isfinite(wide) else 0.1

@@ -19,10 +19,11 @@ from loadgen.search import words
 from loadgen.search.estimates import Pairs, Rate, bracket, capacity, collapses, open_probes, peak_tokens, saturated
 from loadgen.search.knee import knee
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
-from loadgen.search.within import goodput
+from loadgen.search.within import FEW, goodput
 from loadgen.units import NS_PER_S, format_number
 
 BEYOND = 1.3  # times the plateau: overloaded for certain, and the batch is full before the window begins
+BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
 GROWTH = 1.10  # a rung whose throughput is for certain not 10 % above the one before has reached the plateau
@@ -158,15 +159,20 @@ def _ladder(state: _State) -> Generator[Probe, Judged, float | None]:
     level, before, single, best = 1, 0.0, 0.0, 0.0
     limits, notes = state.limits, state.notes
     share_ns = limits.budget_ns * LADDER_SHARE
+    rung_ns = share_ns / 4
     while True:
         left_ns = share_ns - (limits.budget_ns - state.left_ns)
-        at_most = max(limits.shortest_ns, min(share_ns / 4, left_ns))
+        at_most = max(limits.shortest_ns, min(rung_ns, left_ns))
         judged = yield from state.ask(
             Probe(Kind.CLOSED, level, Purpose.LADDER, limits.shortest_ns, at_most, width=RUNG_WIDTH)
         )
         if not judged.counts or judged.throughput is None:
             notes.append(words.rung_says_nothing(level, judged))
-            return best or None
+            hopeful = not judged.problem and (judged.completed or not judged.failed) and not best
+            if not hopeful or level >= limits.in_flight_max or share_ns <= limits.budget_ns - state.left_ns:
+                return best or None
+            level, rung_ns = min(4 * level, limits.in_flight_max), 2 * rung_ns  # more at once complete more, later
+            continue
         rate, latency = judged.throughput, judged.latency_s
         if latency is not None and (not state.settle_ns or rate.value > 1.1 * best):
             # the latency where the throughput still grew: that of a full server without a queue
@@ -205,12 +211,26 @@ def _beyond(state: _State, estimate: float) -> Generator[Probe, Judged, None]:
         judged = yield from _overload(state, rate, estimate, PART)
         if judged.problem:
             if rate <= ABOVE * estimate:
+                yield from _held(state, rate)
                 return
             rate = ABOVE * estimate
         elif judged.verdict == "stable":
             state.notes.append(f"{format_number(rate)} req/s is stable: the plateau was too low a bracket.")
             rate, estimate = rate * 1.5, rate
         else:
+            if judged.verdict != "unstable":
+                yield from _held(state, rate)
+            return
+
+
+def _held(state: _State, rate: float) -> Generator[Probe, Judged, None]:
+    """What the server keeps up with as far as this client reaches."""
+    for _ in range(HELD):
+        rate *= BACK
+        if not state.can_afford():
+            return
+        judged = yield from state.open(rate, Purpose.INSIDE)
+        if judged.counts and judged.verdict == "stable":
             return
 
 
@@ -223,7 +243,7 @@ def _overload(state: _State, rate: float, estimate: float, part: float) -> Gener
 def _inside(state: _State) -> Generator[Probe, Judged, None]:
     """Certainly below; when that is not stable, or more than the capacity is, bisect between what is known."""
     found = capacity(state.made)
-    if found is None or not state.can_afford():
+    if found is None or not saturated(state.made) or not state.can_afford():
         return
     if collapses(state.made):
         rate = 0.9 * max(j.throughput.value for p, j in state.made if p.purpose is Purpose.PLATEAU and j.throughput)
@@ -259,6 +279,8 @@ def _sharpen(state: _State) -> Generator[Probe, Judged, None]:
 
 def _sustain(state: _State) -> Generator[Probe, Judged, None]:
     """At the lower end of the interval the server must hold; when it does not, step back and say so."""
+    if not saturated(state.made):
+        return
     longest = max((j.duration_ns for _, j in open_probes(state.made) if j.verdict == "stable"), default=0.0)
     for _ in range(2):
         found = capacity(state.made)
@@ -281,11 +303,11 @@ def _within_slo(state: _State) -> Generator[Probe, Judged, None]:
             return
         within = goodput(state.made, found)
         if within is None or (not number and single is not None and single.slo_verdict == "missed"):
-            rate = found.value / 20  # one at a time missed it already: hardly anything may still be within
-        elif within.value == 0 or (within.half <= limits.precision * within.value):
+            rate = FEW * found.value  # one at a time missed it already: hardly anything may still be within
+        elif within.half <= limits.precision * within.value or within.value == 0:
             return
         else:
-            rate = min(within.value, (1 - limits.precision) * found.value)
+            rate = min(max(within.value, FEW * found.value), (1 - limits.precision) * found.value)
         part_ns = max(state.left_ns / SLO_PARTS, SLO_LEAST * limits.budget_ns)
         part_ns = part_ns if 2 * part_ns < state.left_ns else state.left_ns
         rest_ns = RELAXATIONS / (found.value * (1 - rate / found.value) ** 2) * NS_PER_S

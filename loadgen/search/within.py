@@ -6,6 +6,8 @@ the line may be wrong, which grows with the distance: far probes say on which si
 A probe that fell behind says that the crossing is below it. There is always an interval, however few the probes.
 """
 
+from math import log, sqrt
+
 import numpy as np
 
 from loadgen.analysis.attainment import Attainment
@@ -17,6 +19,9 @@ BEND = 0.25  # the line is taken to be wrong by this share of the excess that it
 FREEDOM = 8.0  # of the t that errors follow: they are estimated themselves
 SLOPES = np.geomspace(0.5, 200.0, 48)
 CROSSINGS = 500
+CAUTION = 4.0  # an effective number is known badly from few excursions, and too high when none was seen
+UNLIKELY = 1e-6  # of any probe: one odd probe does not rule out what all others say
+FEW = 0.05  # of the capacity: where hardly anybody waits; what is missed there is missed everywhere
 LOWEST = 1 / 300  # of the capacity
 QUANTILES = (0.025, 0.5, 0.975)
 
@@ -27,6 +32,9 @@ def goodput(made: Pairs, found: Rate) -> Rate | None:
     texts = list(dict.fromkeys(each.text for _, j in opened for each in j.slo))
     if not texts:
         return None
+    hopeless = [p.level for p, j in opened if p.level <= 1.2 * FEW * found.value and j.slo_verdict == "missed"]
+    if hopeless:
+        return Rate(0.0, 0.0, min(hopeless), "missed at the lowest rate tried")
     crossings = np.geomspace(LOWEST * found.value, 1.5 * found.value, CROSSINGS)
     behind = min((p.level for p, j in opened if j.verdict == "unstable"), default=np.inf)
     ends = []
@@ -38,11 +46,10 @@ def goodput(made: Pairs, found: Rate) -> Rate | None:
         weights = np.exp(likely - likely.max()).sum(axis=1)
         ends.append(np.interp(QUANTILES, np.cumsum(weights) / weights.sum(), crossings))
     low, value, high = np.min(ends, axis=0).tolist()
-    least = crossings[0] * 1.01
     top = found.high if found.high is not None else np.inf
     return Rate(
-        0.0 if value <= least else min(value, found.value),
-        0.0 if low <= least else min(low, found.value if found.low is None else found.low),
+        min(value, found.value),
+        min(low, found.value if found.low is None else found.low),
         min(high, top) if np.isfinite(min(high, top)) else None,
         "crossing of the SLO's excess, all probes at once",
     )
@@ -50,11 +57,20 @@ def goodput(made: Pairs, found: Rate) -> Rate | None:
 
 def _said(clause: Attainment, predicted: Floats) -> Floats:
     """The log likelihood of what a probe saw of a clause, for each predicted excess."""
-    if clause.allowed is None:
-        variance = np.full_like(predicted, clause.error**2)
-    else:  # the error that would be expected, not the one seen: none beyond the limit is no certainty
-        odds = np.exp(np.clip(predicted, -30, 30)) * clause.allowed / (1 - clause.allowed)
-        variance = (1 + odds) ** 2 / odds / (clause.effective + 1)
-    variance = variance + (BEND * predicted) ** 2
-    squared = (clause.excess - predicted) ** 2 / variance
-    return np.asarray(-(FREEDOM + 1) / 2 * np.log1p(squared / FREEDOM) - np.log(variance) / 2, np.float64)
+    if clause.allowed is None or clause.share is None:
+        variance = clause.error**2 + (BEND * predicted) ** 2
+        squared = (clause.excess - predicted) ** 2 / variance
+        return np.asarray(-(FREEDOM + 1) / 2 * np.log1p(squared / FREEDOM) - np.log(variance) / 2, np.float64)
+    n = clause.effective / CAUTION
+    allowed, over = log(clause.allowed / (1 - clause.allowed)), 1 - clause.share
+    likely = np.zeros_like(predicted)
+    for bend, weight in ((-sqrt(3) * BEND, 1 / 6), (0.0, 2 / 3), (sqrt(3) * BEND, 1 / 6)):  # Gauss and Hermite's points
+        odds = allowed + predicted * (1 + bend)
+        # over·log(p) + (1 − over)·log(1 − p), against the best that any p gives
+        logs = -over * np.logaddexp(0, -odds) - (1 - over) * np.logaddexp(0, odds)
+        likely += weight * np.exp(n * (logs + _entropy(over)))
+    return np.asarray(np.log(likely + UNLIKELY), np.float64)
+
+
+def _entropy(share: float) -> float:
+    return -sum(each * log(each) for each in (share, 1 - share) if each > 0)

@@ -13,7 +13,7 @@ def rung_says_nothing(level: int, judged: Judged) -> str:
     if judged.problem:
         return f"{level} in flight does not count: {judged.problem}"
     seconds = format_number(judged.duration_ns / NS_PER_S)
-    return f"{level} in flight: {judged.completed} requests completed in {seconds} s, too few; the ladder ends here."
+    return f"{level} in flight: {judged.completed} requests completed in {seconds} s, too few to say anything."
 
 
 def plateau(level: int, rate: float, before: float) -> str:
@@ -64,17 +64,17 @@ def _capacity_problem(made: Pairs, found: Rate | None) -> str:
 def _nothing(made: Pairs) -> str:
     if not made:
         return "Nothing was measured."
-    _, judged = made[0]
+    probe, judged = made[-1]
     if judged.problem:
-        return f"Already one request at a time is too much for this client: {judged.problem}"
+        return f"Already {probe.in_words()} was too much for this client: {judged.problem}"
     if judged.failed and not judged.completed:
         return f"Nothing completed: all {judged.failed} requests that ended had failed."
-    seconds = format_number(judged.duration_ns / NS_PER_S)
-    if not judged.completed:
+    seconds = format_number(sum(j.duration_ns for _, j in made) / NS_PER_S)
+    if not any(j.completed for _, j in made):
         return f"Nothing completed in {seconds} s: check that the server answers, or give a longer --budget."
     return (
-        f"Only {judged.completed} requests completed in {seconds} s, one at a time, and {COMPLETIONS_MIN} are needed "
-        "to say how fast the server is: give a longer --budget, or shorter answers."
+        f"Only {sum(j.completed for _, j in made)} requests completed in {seconds} s; in one probe it takes more than "
+        f"{COMPLETIONS_MIN} to say how fast the server is: give a longer --budget, or shorter answers."
     )
 
 
@@ -88,4 +88,5 @@ def _slo_problem(made: Pairs, within: Rate | None, slo: Slo) -> str:
     alone = (
         f" One request at a time already misses {worst}: the limit is below what the server can do." if worst else ""
     )
-    return f"No rate is within {slo.text}.{alone}"
+    lowest = "" if within.high is None else f", down to {format_number(within.high)} req/s"
+    return f"No rate tried is within {slo.text}{lowest}.{alone}"
