@@ -86,6 +86,7 @@ def plan_engine(engine: str, arguments: list[str], *, port: int = 0, say: Say = 
         model = cached_tiny(gguf=engine == "llama_cpp")
         say(f"No --model for {engine}: a generated one with 5 M random parameters, {model}.")
         ours.model = str(model)
+        rest += [] if "--served-model-name" in rest else ["--served-model-name", "tiny"]
     if not (ours.port or str(port)).isdigit():
         raise BadInputError(f"'{ours.port}' is not a port.", "Write a number, or 0 for a free one.")
     chosen = int(ours.port or port) or _free_port()
