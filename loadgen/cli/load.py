@@ -52,6 +52,7 @@ def batch(arguments: list[str]) -> int:
 def _load(command: str, settings: Settings) -> int:
     from rich.console import Console
 
+    from loadgen.ceiling import warning
     from loadgen.cli.screen import screen
     from loadgen.report.live import choose_view
     from loadgen.report.text import render_final
@@ -77,6 +78,8 @@ def _load(command: str, settings: Settings) -> int:
 
         several = side_by_side.compare(settings, folder, measure, say)
         return side_by_side.exit_code(several, lambda summary: exit_code(summary, settings))
+    if (warned := warning(command, settings)) is not None and not (settings.quiet or settings.json):
+        err.print(warned, markup=False, soft_wrap=True)
     summary = _measure(command, settings, folder, say, choose_view(sys.stdout, settings.quiet, settings.json))
     if settings.json:
         print(json.dumps(summary))
