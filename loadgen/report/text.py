@@ -50,7 +50,9 @@ def render_final(summary: dict[str, Any], console: Console, report: str = "") ->
     if probes:
         trail = latency_trail(summary)
         console.print(Padding(probes_table(probes, console.width), (1, 0, 0, 0), expand=False))
-        console.print(Text(f"in brackets: 95 % confidence interval\n{trail}", style="dim"))
+        for line in ("in brackets: 95 % confidence interval", trail):
+            if line:
+                console.print(Text(line, style="dim"))
     elif points:
         console.print(Padding(points_table(points, summary, console.width), (1, 0, 0, 0), expand=False))
         if any(sequence(point, "indicative") for point in points):
