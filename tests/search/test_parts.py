@@ -1,0 +1,168 @@
+"""The parts of the search, each against what is known of it: counting, intervals, isotonic fit, crossing, knee."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from queues import NS
+
+from loadgen.analysis.attainment import attainments
+from loadgen.analysis.isotonic import crossing, isotonic
+from loadgen.analysis.observed import Observed, arrived, progressed
+from loadgen.analysis.sequential import FINE, Interval, batch_mean, pooled, stability
+from loadgen.analysis.slo import parse_slo
+from loadgen.search.estimates import Rate, capacity, peak_tokens
+from loadgen.search.knee import knee
+from loadgen.search.probe import Judged, Kind, Probe, Purpose, Workload, is_enough, judge
+from loadgen.search.within import goodput
+
+FOUND = Rate(50.0, 49.5, 50.5, "known")
+
+
+def observed(starts: np.ndarray, firsts: np.ndarray, lasts: np.ndarray) -> Observed:
+    ones = np.ones(len(starts))
+    return Observed(starts * NS, firsts * NS, lasts * NS, ones, ones, ones, np.zeros(len(starts), bool), 1e30)
+
+
+gaps_ms = st.lists(st.integers(0, 10_000), min_size=3, max_size=3)
+requests = st.lists(gaps_ms.map(lambda gaps: np.cumsum(gaps) / 1000), min_size=1, max_size=30)
+
+
+@given(requests, st.floats(1, 40))
+def test_counting_is_additive_in_time(rows: list[np.ndarray], until: float) -> None:
+    """And an earlier look sees the same past."""
+    starts, firsts, lasts = np.array(sorted(rows, key=lambda row: float(row[0]))).T
+    whole = observed(starts, firsts, lasts)
+    edges_ns = np.array([-1.0, until / 2, until]) * NS
+    then = whole.upto(until * NS)
+    early = progressed(then, edges_ns, np.ones(len(then)))
+    assert early == pytest.approx(progressed(whole, edges_ns, np.ones(len(whole))), abs=1e-6)
+    all_of_it = progressed(whole, np.array([-1.0, until, 1e3]) * NS, np.ones(len(whole)))
+    assert all_of_it.sum() == pytest.approx(len(whole))
+    assert arrived(whole, edges_ns).sum() == len(then) or (starts == until).any()
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 10)), min_size=1, max_size=20))
+def test_the_isotonic_fit_rises_and_keeps_the_mean(pairs: list[tuple[float, float]]) -> None:
+    values, weights = np.array(pairs).T
+    fitted = isotonic(values, weights)
+    assert (np.diff(fitted) >= -1e-12).all()
+    assert fitted @ weights == pytest.approx(values @ weights, abs=1e-9)
+    assert isotonic(np.sort(values), weights) == pytest.approx(np.sort(values))
+
+
+def test_a_crossing_lies_between_its_neighbours() -> None:
+    at = np.array([1.0, 2.0, 8.0])
+    assert crossing(at, np.array([-1.0, -1.0, 1.0]), 0.0) == pytest.approx(4.0)  # halfway, in the logarithm
+    assert crossing(at, np.array([1.0, 1.0, 1.0]), 0.0) == -math.inf
+    assert crossing(at, np.array([-1.0, -1.0, -1.0]), 0.0) is None
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+def test_an_interval_holds_the_mean_of_what_resembles_its_neighbours(memory: float) -> None:
+    """AR(1) between fine batches: 95 % of intervals hold 0, or more."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        series = rng.standard_normal(FINE + 20)
+        for k in range(1, len(series)):
+            series[k] += memory * series[k - 1]
+        each = batch_mean(series[20:])
+        held += each.low <= 0 <= each.high
+    assert held >= 0.93 * 400 if not memory else held >= 0.85 * 400
+
+
+def test_luck_with_lengths_is_set_off() -> None:
+    rng = np.random.default_rng(1)
+    luck = rng.standard_normal(FINE)
+    fine = 10 - 3 * luck + 0.01 * rng.standard_normal(FINE)
+    plain, set_off = batch_mean(fine), batch_mean(fine, luck[:, None])
+    assert abs(set_off.value - 10) < 0.02
+    assert set_off.error < plain.error / 50
+
+
+def test_pooling_weighs_by_time_and_never_by_luck() -> None:
+    both = pooled([Interval(10, 1, 10), Interval(20, 1, 10)], [3, 1])
+    assert both.value == pytest.approx(12.5)
+    assert both.error == pytest.approx(math.sqrt(9 + 1) / 4)
+
+
+def test_a_verdict_waits_until_it_is_certain() -> None:
+    assert stability(Interval(0.0, 0.001, 23)) == "stable"
+    assert stability(Interval(0.09, 0.01, 23)) == "unstable"
+    assert stability(Interval(0.02, 0.03, 23)) == "unresolved"
+
+
+@pytest.mark.parametrize(("stuck", "law"), [(0, 1.0), (4, 2.0)])
+def test_littles_law_is_checked(stuck: int, law: float) -> None:
+    """Eight in flight, 0.8 s each, of which some never end: the window is not what the throughput says it is."""
+    lanes = [np.arange(k / 10, 60, 0.8) for k in range(8 - stuck)]
+    starts = np.sort(np.concatenate([*lanes, np.zeros(stuck)]))
+    ends = np.where(np.arange(len(starts)) < stuck, 1e6, starts + 0.8)
+    probe = Probe(Kind.CLOSED, 8, Purpose.LADDER, 2 * NS, 60 * NS, width=0.2)
+    told = judge(probe, observed(starts, ends, ends).upto(60 * NS), Workload(1.0, 1.0))
+    assert told.littles == pytest.approx(law, abs=0.05)
+    assert bool(told.unsteady) is bool(stuck)
+    assert is_enough(probe, told) is not bool(stuck)
+
+
+def line(level: float, latency_s: float, **changes: object) -> tuple[Probe, Judged]:
+    probe = Probe(Kind.OPEN, level, Purpose.INSIDE, 2 * NS, 60 * NS)
+    rate = Interval(level, 0.001 * level, 20)
+    latency = Interval(latency_s, 0.002 * latency_s, 20)
+    told = {"throughput": rate, "tokens": rate, "deficit": Interval(0, 0.001, 20), "verdict": "stable"} | changes
+    return probe, Judged(1000, 1000, 0, 60 * NS, 15 * NS, 60 * NS, latency_s=latency, **told)  # type: ignore[arg-type]
+
+
+def test_the_knee_of_one_server_is_at_half_its_capacity() -> None:
+    single = Probe(Kind.CLOSED, 1, Purpose.LADDER, 2 * NS, 60 * NS), line(1, 0.02, verdict="")[1]
+    made = [single, *(line(50 * load, 0.02 / (1 - load)) for load in (0.3, 0.5, 0.65, 0.8))]
+    found = knee(made, FOUND)
+    assert found is not None
+    assert found.value == pytest.approx(25, rel=0.03)
+    assert knee(made[:3], FOUND) is None
+
+
+def test_the_crossing_of_an_slo_lies_where_the_probes_say() -> None:
+    """Exact shares of M/M/1 at five rates: P(T > t) = exp(−(µ − λ)·t), p99 of 300 ms."""
+    slo, truth = parse_slo("e2el_p99=300ms"), 50 - math.log(100) / 0.3
+    made = []
+    for load in (0.4, 0.6, 0.7, 0.8):
+        rate, n = 50 * load, 20_000
+        shares = (np.arange(n) + 0.5) / n
+        latency = -np.log(1 - shares) / (50 - rate)
+        starts = np.arange(n) / rate
+        ends = starts + np.random.default_rng(int(rate)).permutation(latency)
+        seen = observed(starts, ends, ends).upto(1e6 * NS)
+        told = attainments(slo, seen, np.ones(n, bool))
+        if abs(rate / truth - 1) > 0.05:
+            assert told[0].verdict == ("missed" if rate > truth else "met")
+        made.append(line(rate, 0.1, slo=told))
+    found = goodput(made, FOUND)
+    assert found is not None
+    assert found.value == pytest.approx(truth, rel=0.02)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < truth < found.high
+
+
+def test_what_runs_beyond_its_limit_is_missed_before_it_ends() -> None:
+    starts = np.linspace(0, 9, 200)
+    seen = observed(starts, np.full(200, 100.0), np.full(200, 100.0)).upto(10 * NS)
+    told = attainments(parse_slo("ttft<500ms@90%"), seen, np.ones(200, bool))
+    assert told[0].verdict == "missed"
+
+
+def test_a_stable_probe_bounds_the_capacity_from_below() -> None:
+    over = line(65, 1.0, verdict="unstable", throughput=Interval(50, 1.0, 20), deficit=Interval(0.2, 0.01, 20))
+    low = capacity([over])
+    held = capacity([over, line(49.9, 0.1)])
+    assert low is not None
+    assert held is not None
+    assert low.low is not None
+    assert held.low is not None
+    assert low.low < 48.5 < 49 < held.low <= held.value == low.value
+    assert capacity([]) is None
+    assert peak_tokens([]) is None
