@@ -4,13 +4,13 @@ The command line, the TOML reader, `docs/cli.md` and the settings in every repor
 the stages ask for and decides nothing itself.
 """
 
-import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from loadgen import values
 from loadgen.errors import BadInputError
 from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
 
@@ -101,123 +101,7 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise BadInputError(f"'{text}' is not one of {', '.join(allowed)}.")
-        return text
-
-    return parse
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BadInputError(f"'{text}' is not a number.") from None
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadInputError(f"'{text}' is not a whole number.") from None
-
-
 _MODES = ("strict", "causal", "closed")
-# How rows of a trace that cannot be sent as they are may be treated; the first of each is the default.
-ROWS = {
-    "zero": ("skip", "one"),  # no output token: leave it out, or ask for a single one
-    "overflow": ("skip", "clamp", "send"),  # longer than the server's context: leave out, cut, let the server refuse
-    "failed": ("skip", "send"),  # the recorded request failed
-}
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise BadInputError(f"{text} is not above 0.", "Write 2, or 0.5 for half.")
-    return value
-
-
-def _window(text: str) -> tuple[int, int]:
-    first, dots, last = text.partition("..")
-    if not dots:
-        raise BadInputError(f"'{text}' is not a window.", "Write 10m..20m.")
-    start_ns, end_ns = (parse_duration_ns(each) if each.strip() != "0" else 0 for each in (first, last))
-    if start_ns >= end_ns:
-        raise BadInputError(f"The window {text} is empty.", "Write the earlier time first: 10m..20m.")
-    return start_ns, end_ns
-
-
-def _rows(text: str) -> dict[str, str]:
-    policy = {}
-    for part in text.split(","):
-        name, _, choice = (each.strip() for each in part.partition("="))
-        if choice not in ROWS.get(name, ()):
-            raise BadInputError(
-                f"'{part}' is no policy for rows.",
-                "Write " + ", ".join(f"{name}={'|'.join(choices)}" for name, choices in ROWS.items()) + ".",
-            )
-        policy[name] = choice
-    return policy
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip() or any(c in text for c in "\r\n"):
-        raise BadInputError(f"'{name}' is not a header.", "Write it as 'Name: value'.")
-    return name.strip(), value.strip()
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise BadInputError(f"'{text}' is not JSON: {error}.", """Write it as '{"temperature": 0}'.""") from None
-    if not isinstance(value, dict):
-        raise BadInputError(f"'{text}' is not a JSON object.", """Write it as '{"temperature": 0}'.""")
-    return value
-
-
-def _warmup(text: str) -> str:
-    if text not in ("auto", "none"):
-        parse_duration_ns(text)
-    return text
-
-
-def _share(text: str) -> float:
-    """`3%` or 0.03."""
-    number, percent, rest = text.partition("%")
-    value = _number(number) / (100 if percent else 1)
-    if rest or not 0.001 <= value <= 0.5:
-        raise BadInputError(f"'{text}' is not a precision.", "Write a percentage between 0.1% and 50%: 3%.")
-    return value
-
-
-def _part(text: str) -> float:
-    """`10%` or 0.1, up to all."""
-    number, percent, rest = text.partition("%")
-    value = _number(number) / (100 if percent else 1)
-    if rest or not 0 < value <= 1:
-        raise BadInputError(f"'{text}' is not a share.", "Write a percentage up to 100%: 10%.")
-    return value
-
-
-def _some(text: str) -> int:
-    """A count of at least one: 0 would be taken for "not given"."""
-    count = parse_count(text)
-    if count < 1:
-        raise BadInputError(f"{text} is too few.", "Leave it out, or write 1 or more.")
-    return count
-
-
-def _positive_duration(text: str) -> int:
-    duration_ns = parse_duration_ns(text)
-    if duration_ns <= 0:
-        raise BadInputError(f"A duration of {text} is too short.", "Write 30s or 2m.")
-    return duration_ns
-
 
 _SWEEP, _RUN, _BATCH = frozenset((SWEEP,)), frozenset((RUN,)), frozenset((BATCH,))
 _SATURATE, _REPLAY = frozenset((SATURATE,)), frozenset((REPLAY,))
@@ -232,25 +116,27 @@ OPTIONS: tuple[Option, ...] = (
     Option("--base-url", "base_url", "target", "an OpenAI-compatible server, with or without /v1", metavar="URL"),
     Option("--engine", "engine", "target", "start it and use it: vllm, 'llama.cpp --model X', …; again: side by side"),
     Option("--model", "model", "target", "default: what /v1/models names"),
-    Option("--endpoint", "endpoint", "target", "chat, completions or auto", _choice("auto", "chat", "completions")),
+    Option(
+        "--endpoint", "endpoint", "target", "chat, completions or auto", values.choice("auto", "chat", "completions")
+    ),
     Option("--api-key", "api_key", "target", "default: $OPENAI_API_KEY", metavar="KEY", secret=True),
-    Option("--header", "header", "target", "'Name: value', may be repeated", _header, repeated=True, secret=True),
+    Option("--header", "header", "target", "'Name: value', may be repeated", values.header, repeated=True, secret=True),
     Option(
         "--extra-body",
         "extra_body",
         "target",
         """JSON merged into every request; '{"stream": false}' works too""",
-        _json_object,
+        values.json_object,
         "JSON",
     ),
     Option("--insecure", "insecure", "target", "do not verify the server's certificate", None),
-    Option("--timeout", "timeout_ns", "target", "of one request (600s)", _positive_duration, "TIME"),
+    Option("--timeout", "timeout_ns", "target", "of one request (600s)", values.positive_duration, "TIME"),
     Option(
         "--transport",
         "transport",
         "target",
         "socket, or aiohttp: the reference, heeds HTTP_PROXY",
-        _choice("socket", "aiohttp"),
+        values.choice("socket", "aiohttp"),
     ),
     Option(
         "--dataset",
@@ -264,43 +150,85 @@ OPTIONS: tuple[Option, ...] = (
     Option("--output-len", "output_len", "workload", "the same for the answers"),
     Option("--prefix-len", "prefix_len", "workload", "first tokens that all prompts share", parse_count, "N", _DRAWN),
     Option("--tokenizer", "tokenizer", "workload", "tokenizer.json or its folder, for exact lengths", Path, "PATH"),
-    Option("--speed", "speed", "trace", "2: twice as fast, think times too", _positive, "X", _REPLAY),
-    Option("--window", "window", "trace", "10m..20m of the trace's time", _window, "FROM..TO", _REPLAY),
+    Option("--speed", "speed", "trace", "2: twice as fast, think times too", values.positive, "X", _REPLAY),
+    Option("--window", "window", "trace", "10m..20m of the trace's time", values.window, "FROM..TO", _REPLAY),
     Option(
         "--mode",
         "mode",
         "trace",
         "strict, causal or closed: who waits for whom (causal)",
-        _choice(*_MODES),
+        values.choice(*_MODES),
         "MODE",
         _REPLAY,
     ),
-    Option("--sample-sessions", "sample_sessions", "trace", "10%: whole sessions, never rows", _part, "SHARE", _REPLAY),
-    Option("--overlay", "overlay", "trace", "that many copies at once, prompts of their own", _some, "N", _REPLAY),
-    Option("--loop", "loop", "trace", "that often, one after another, prompts of their own", _some, "N", _REPLAY),
-    Option("--idle-cap", "idle_cap_ns", "trace", "no longer without arrivals", _positive_duration, "TIME", _REPLAY),
     Option(
-        "--dequantize", "dequantize_ns", "trace", "spread arrivals over this tick", _positive_duration, "TIME", _REPLAY
+        "--sample-sessions",
+        "sample_sessions",
+        "trace",
+        "10%: whole sessions, never rows",
+        values.share,
+        "SHARE",
+        _REPLAY,
     ),
     Option(
-        "--rows", "rows", "trace", "zero=skip|one, overflow=skip|clamp|send, failed=skip|send", _rows, "POLICY", _REPLAY
+        "--overlay", "overlay", "trace", "that many copies at once, prompts of their own", values.some, "N", _REPLAY
+    ),
+    Option("--loop", "loop", "trace", "that often, one after another, prompts of their own", values.some, "N", _REPLAY),
+    Option(
+        "--idle-cap", "idle_cap_ns", "trace", "no longer without arrivals", values.positive_duration, "TIME", _REPLAY
+    ),
+    Option(
+        "--dequantize",
+        "dequantize_ns",
+        "trace",
+        "spread arrivals over this tick",
+        values.positive_duration,
+        "TIME",
+        _REPLAY,
+    ),
+    Option(
+        "--rows",
+        "rows",
+        "trace",
+        "zero=skip|one, overflow=skip|clamp|send, failed=skip|send",
+        values.rows,
+        "POLICY",
+        _REPLAY,
     ),
     Option("--rates", "rates", "load", "auto, 1..64 (doubling), 1..64/12, 1..64+8, 1,4,9, inf", commands=_SWEEP),
     Option("--request-rate", "request_rate", "load", "8, ramp:1..32/60s, steps:1@30s,8@30s, inf", commands=_RUN),
     Option("--batch-sizes", "batch_sizes", "load", "1..32 (doubling), 1,4,16, all: all at once", commands=_BATCH),
-    Option("--repeats", "repeats", "load", "how often the set is sent (3)", _some, "N", _BATCH),
+    Option("--repeats", "repeats", "load", "how often the set is sent (3)", values.some, "N", _BATCH),
     Option(
-        "--burstiness", "burstiness", "load", "gamma shape: 1 Poisson, <1 bursts, inf constant", _number, "X", _SPACED
+        "--burstiness",
+        "burstiness",
+        "load",
+        "gamma shape: 1 Poisson, <1 bursts, inf constant",
+        values.number,
+        "X",
+        _SPACED,
     ),
     Option(
-        "--max-concurrency", "max_concurrency", "load", "cap; without a rate: closed loop", _some, "N", _PACED | _REPLAY
+        "--max-concurrency",
+        "max_concurrency",
+        "load",
+        "cap; without a rate: closed loop",
+        values.some,
+        "N",
+        _PACED | _REPLAY,
     ),
-    Option("--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", _some, "N", _SATURATE),
-    Option("--budget", "budget_ns", "load", "time to spend at most (10m)", _positive_duration, "TIME", _SATURATE),
-    Option("--precision", "precision", "load", "how far off the answer may be (3%)", _share, "SHARE", _SATURATE),
-    Option("--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", _positive_duration, "TIME", _PACED),
-    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", _some, "N", _SIZED),
-    Option("--warmup", "warmup", "load", "auto, none or a time", _warmup, "TIME", _PACED | _REPLAY),
+    Option(
+        "--max-concurrency", "max_concurrency", "load", "most requests in flight (4096)", values.some, "N", _SATURATE
+    ),
+    Option("--budget", "budget_ns", "load", "time to spend at most (10m)", values.positive_duration, "TIME", _SATURATE),
+    Option(
+        "--precision", "precision", "load", "how far off the answer may be (3%)", values.precision, "SHARE", _SATURATE
+    ),
+    Option(
+        "--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", values.positive_duration, "TIME", _PACED
+    ),
+    Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", values.some, "N", _SIZED),
+    Option("--warmup", "warmup", "load", "auto, none or a time", values.warmup, "TIME", _PACED | _REPLAY),
     Option(
         "--drain",
         "drain_ns",
@@ -310,7 +238,7 @@ OPTIONS: tuple[Option, ...] = (
         "TIME",
         LOADS - _SATURATE,
     ),
-    Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", _seed, "N"),
+    Option("--seed", "seed", "load", "same seed, same load; default: new prompts each time", values.whole, "N"),
     Option(
         "--slo", "slo", "judgement", "ttft_p99=500ms,tpot_p99=50ms, e2el<2s@99%, mlperf:llama2-70b", commands=_JUDGED
     ),
@@ -319,7 +247,7 @@ OPTIONS: tuple[Option, ...] = (
         "fail_on",
         "judgement",
         "slo: exit code 1 when it is not met",
-        _choice("slo"),
+        values.choice("slo"),
         commands=_PACED | _REPLAY,
     ),
     Option("--gpu", "gpu", "judgement", "GPU[:MODEL or config.json]: MFU, MBU and the floor of a step", metavar="GPU"),
@@ -342,8 +270,8 @@ def make_settings(command: str, given: dict[str, Any], config: Path | None = Non
     """
     known = {option.key: option for option in options_of(command)}
     settings = Settings()
-    for source, values in ((f" in {config}", _read_toml(config) if config else {}), ("", given)):
-        for key, value in values.items():
+    for source, told in ((f" in {config}", _read_toml(config) if config else {}), ("", given)):
+        for key, value in told.items():
             if key not in known:
                 raise BadInputError(f"Unknown option '{key}'{source}.", f"Known: {', '.join(sorted(known))}.")
             _assign(settings, known[key], value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.config import ROWS, Settings
+from loadgen.config import Settings
 from loadgen.errors import BadInputError
 from loadgen.plan import Plan
 from loadgen.prepare import SetUp
@@ -21,6 +21,7 @@ from loadgen.trace.prompts import block_numbers
 from loadgen.trace.sessions import Course, course
 from loadgen.trace.table import Trace
 from loadgen.units import NS_PER_S, format_number
+from loadgen.values import ROWS
 from loadgen.workload.distributions import parse_distribution
 
 LEAD_NS = NS_PER_S  # before the first arrival: many long prompts may be due with it, and are made by then
