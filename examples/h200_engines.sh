@@ -121,7 +121,8 @@ part_transformers() {
 
 part_mii() {
   unpack mii "$W/mii/site"; weights ""; say "weights"
-  export TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
+  chmod +x "$W"/mii/site/bin/* 2>/dev/null
+  export PATH=$W/mii/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
   export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
   start 330 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
   sweeps "$MODEL" 4,16,64 4,8,16 2,4,8

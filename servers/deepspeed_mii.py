@@ -2,9 +2,12 @@
 
     python servers/deepspeed_mii.py --model DIR --port 8000 --max-model-len 4096
 
-Dynamic SplitFuse is always on; how many sequences it takes at once and how much memory has no flag. The first start compiles CUDA code.
+Dynamic SplitFuse is always on; how many sequences it takes at once and how much memory has no flag. The first start
+compiles CUDA code.
 """
 
+import os
+import shutil
 import sys
 
 from starting import Refusal, Start, installed, need_folder, read_words, start
@@ -19,6 +22,9 @@ def fill_in() -> Start:
     missing = [each for each in NEEDED if installed(["deepspeed-mii"]) and not installed([each])]
     if missing:
         raise Refusal(f"DeepSpeed-MII also needs {', '.join(missing)}.", f"pip install {' '.join(missing)}")
+    beside = os.path.join(os.path.dirname(sys.executable), "deepspeed")
+    if installed(["deepspeed-mii"]) and not (shutil.which("deepspeed") or os.path.exists(beside)):
+        raise Refusal("DeepSpeed-MII starts the program `deepspeed`, and there is none.", f"Is it in {beside}?")
     return Start(
         "DeepSpeed-MII",
         "deepspeed_mii",

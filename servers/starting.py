@@ -140,7 +140,8 @@ def start(fill_in, words: argparse.Namespace, rest: list[str]) -> None:
     for warning in plan["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
     print(shlex.join(plan["command"]), file=sys.stderr, flush=True)
-    os.execvpe(plan["command"][0], plan["command"], os.environ | plan["env"])
+    path = os.pathsep.join([plan["path"], os.environ.get("PATH", os.defpath)])
+    os.execvpe(plan["command"][0], plan["command"], {**plan["env"], **os.environ, "PATH": path})
 
 
 def _plan(engine: Start, words: argparse.Namespace, rest: list[str]) -> dict:
@@ -168,6 +169,7 @@ def _plan(engine: Start, words: argparse.Namespace, rest: list[str]) -> dict:
         "command": [*engine.command, *flags, *engine.always, *rest],
         # A script's folder holds files named like the engines: python must not look there.
         "env": engine.env | {"PYTHONSAFEPATH": "1"},
+        "path": os.path.dirname(sys.executable),  # of programs that the engine starts by name: deepspeed, ninja
         "ready": engine.ready,
         "host": words.host,
         "port": int(words.port),

@@ -140,7 +140,8 @@ def launch_engine(plan: Plan, log: Path, say: Say = lambda _: None) -> Launched:
 def _environment(plan: Plan) -> dict[str, str]:
     # What a script wants is a default: whoever has set a variable meant it.
     wanted: dict[str, str] = plan.script["env"]
-    return wanted | {"PYTHONUNBUFFERED": "1"} | dict(os.environ)
+    path = os.pathsep.join(filter(None, [plan.script.get("path"), os.environ.get("PATH", os.defpath)]))
+    return wanted | {"PYTHONUNBUFFERED": "1"} | dict(os.environ) | {"PATH": path}
 
 
 def _free_port() -> int:

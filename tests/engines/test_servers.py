@@ -264,6 +264,11 @@ def test_what_cannot_be_started_is_one_sentence(
 
 def test_what_an_engine_has_not_is_refused(tmp_path: Path, model: Path) -> None:
     packages = dict.fromkeys(("deepspeed-mii", "deepspeed", "deepspeed-kernels", "requests", "setuptools"), "0.3.3")
+    refused = plan(tmp_path, "deepspeed_mii", "--model", str(model), packages=packages)
+    assert "`deepspeed`" in refused["error"]
+    program = tmp_path / "deepspeed"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
     refused = plan(
         tmp_path, "deepspeed_mii", "--model", str(model), "--gpu-memory-utilization", "0.5", packages=packages
     )
