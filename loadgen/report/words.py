@@ -43,7 +43,10 @@ VERDICTS = {
         "not steady", "warn", "≈", "The server never settled, so the numbers depend on how long the run lasted."
     ),
     "TOO_FEW_SAMPLES": Verdict(
-        "too few samples", "warn", "…", "Too few requests finished for the high percentiles. Run longer."
+        "too few samples",
+        "warn",
+        "…",
+        "Too few requests to know: for a percentile, or whether the server keeps up. Run longer.",
     ),
     "SERVER_ERRORS": Verdict("server errors", "bad", "✕", "Too many requests failed; the rest may look faster for it."),
     "CLIENT_LIMITED": Verdict(
