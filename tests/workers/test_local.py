@@ -143,6 +143,17 @@ def test_a_look_brings_what_has_come_of_the_running_answers(
     assert all(heard.body(index).endswith(b"data: [DONE]\n\n") for index in range(40)), "and then goes on"
 
 
+def test_a_canary_sings_in_every_run_and_its_stamps_are_right(worker: LocalWorker, simulator: str) -> None:
+    """With kernel stamps only; the second run must not hear what was written between the two."""
+    for _ in range(2):
+        heard = Heard().run(worker, job(simulator, [0], stop_ns=0), bodies(1, tokens=200))
+        errors_ns = [one.readings["canary_error_ns"] for one in heard.of(Tick) if "canary_error_ns" in one.readings]
+        assert errors_ns
+        assert min(errors_ns) < 5 * MS
+    aiohttp = Heard().run(worker, job(simulator, [0], transport="aiohttp"), bodies(1, tokens=200))
+    assert not any("canary_error_ns" in one.readings for one in aiohttp.of(Tick))
+
+
 def test_two_runs_over_one_worker_do_not_mix(worker: LocalWorker, simulator: str) -> None:
     first = Heard().run(worker, job(simulator, [0] * 10, in_flight_max=3), bodies(10))
     second = Heard().run(worker, job(simulator, [0] * 5), bodies(5, tokens=2))
