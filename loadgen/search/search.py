@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 
 from loadgen.analysis.slo import Slo
 from loadgen.search import words
+from loadgen.search.asking import PART, Limits, State
 from loadgen.search.estimates import Pairs, Rate, bracket, capacity, collapses, open_probes, peak_tokens, saturated
 from loadgen.search.knee import knee
+from loadgen.search.ladder import again, climb
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.search.within import FEW, goodput
 from loadgen.units import NS_PER_S, format_number
@@ -26,14 +28,7 @@ BEYOND = 1.3  # times the plateau: overloaded for certain, and the batch is full
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
-GROWTH = 1.10  # a rung whose throughput is for certain not 10 % above the one before has reached the plateau
-LINEAR = 0.85  # a rung that gives this share of level · X(1) is far from the plateau: the next is 4 times as high
-RUNG_WIDTH = 0.06
-PART = 1.4  # √2: two probes this many times wider than asked make one as narrow as asked
-LADDER_SHARE, PROBE_SHARE, SLO_SHARE = 0.3, 0.35, 0.4  # of the budget: all rungs; any other probe; kept for the SLO
 SUSTAIN = 2.0  # times as long as the stable probe took
-SETTLE = 1.5  # mean latencies before the window of an open loop begins
-AT_LEAST = 3.0  # times that is the shortest open loop
 SLO_PARTS, SLO_LEAST = 3.0, 0.06  # a probe has a third of what is left, and no less than this of the budget
 RELAXATIONS = 6.0  # times 1 / (capacity · (1 − load)²): so long a queue remembers that it began empty
 BISECTIONS, SLO_PROBES = 8, 16
@@ -41,20 +36,6 @@ BISECTIONS, SLO_PROBES = 8, 16
 __all__ = ["Answer", "Limits", "Pairs", "Probing", "answer_of", "search"]
 
 Probing = Generator[Probe, Judged, "Answer"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the search may spend, and how certain it has to become.
-
-    in_flight_max   of this client: no rung is higher, and no overload lasts until its queue is longer
-    shortest_ns     of a probe: below it a real machine's own hiccups decide
-    """
-
-    budget_ns: float
-    precision: float = 0.03
-    in_flight_max: int = 4096
-    shortest_ns: float = 2 * NS_PER_S
 
 
 @dataclass(slots=True)
@@ -71,65 +52,15 @@ class Answer:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _State:
-    limits: Limits
-    slo: Slo | None
-    made: Pairs = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    settle_ns: float = 0.0
-
-    @property
-    def left_ns(self) -> float:
-        return self.limits.budget_ns - sum(judged.duration_ns for _, judged in self.made)
-
-    @property
-    def keep_ns(self) -> float:
-        """What is not to be spent before the SLO's turn."""
-        return self.limits.budget_ns * SLO_SHARE if self.slo is not None else 0.0
-
-    def ask(self, probe: Probe) -> Generator[Probe, Judged, Judged]:
-        judged = yield probe
-        self.made.append((probe, judged))
-        return judged
-
-    def open(
-        self,
-        rate: float,
-        purpose: Purpose,
-        *,
-        at_least_ns: float = 0.0,
-        at_most_ns: float = math.inf,
-        width: float | None = None,
-    ) -> Generator[Probe, Judged, Judged]:
-        at_least = max(self.shortest_ns, at_least_ns)
-        left_ns = self.left_ns - (self.keep_ns if purpose is not Purpose.SLO else 0.0)
-        at_most = max(at_least, min(self.limits.budget_ns * PROBE_SHARE, left_ns, at_most_ns))
-        slo = purpose is Purpose.SLO
-        judged = yield from self.ask(
-            Probe(Kind.OPEN, rate, purpose, at_least, at_most, self.settle_ns, width, decide=not slo, slo=slo)
-        )
-        if judged.problem:
-            self.notes.append(f"{format_number(rate)} req/s does not count: {judged.problem}")
-        return judged
-
-    @property
-    def shortest_ns(self) -> float:
-        return max(self.limits.shortest_ns, AT_LEAST * self.settle_ns)
-
-    def can_afford(self) -> bool:
-        return self.left_ns - self.keep_ns > self.shortest_ns
-
-
 def search(limits: Limits, slo: Slo | None = None) -> Probing:
     """The whole search. Send it the judgement of each probe that it yields; the answer is the generator's value."""
-    return (yield from _search(_State(limits, slo)))
+    return (yield from _search(State(limits, slo)))
 
 
-def _search(state: _State) -> Probing:
-    plateau = yield from _ladder(state)
+def _search(state: State) -> Probing:
+    plateau = yield from climb(state)
     if plateau is not None:
-        yield from _plateau(state)
+        yield from again(state)
         yield from _beyond(state, plateau)
         yield from _inside(state)
         yield from _sharpen(state)
@@ -141,7 +72,7 @@ def _search(state: _State) -> Probing:
 
 def answer_of(made: Pairs, limits: Limits, slo: Slo | None = None) -> Answer:
     """What these probes, in their order, have shown so far: for a search that was cut short."""
-    state = _State(limits, slo)
+    state = State(limits, slo)
     asking = _search(state)
     try:
         next(asking)
@@ -154,57 +85,7 @@ def answer_of(made: Pairs, limits: Limits, slo: Slo | None = None) -> Answer:
     return _answer(state)
 
 
-def _ladder(state: _State) -> Generator[Probe, Judged, float | None]:
-    """Climb until the throughput stops growing; returns the plateau in requests/s."""
-    level, before, single, best = 1, 0.0, 0.0, 0.0
-    limits, notes = state.limits, state.notes
-    share_ns = limits.budget_ns * LADDER_SHARE
-    rung_ns = share_ns / 4
-    while True:
-        left_ns = share_ns - (limits.budget_ns - state.left_ns)
-        at_most = max(limits.shortest_ns, min(rung_ns, left_ns))
-        judged = yield from state.ask(
-            Probe(Kind.CLOSED, level, Purpose.LADDER, limits.shortest_ns, at_most, width=RUNG_WIDTH)
-        )
-        if not judged.counts or judged.throughput is None:
-            notes.append(words.rung_says_nothing(level, judged))
-            hopeful = not judged.problem and (judged.completed or not judged.failed) and not best
-            if not hopeful or level >= limits.in_flight_max or share_ns <= limits.budget_ns - state.left_ns:
-                return best or None
-            level, rung_ns = min(4 * level, limits.in_flight_max), 2 * rung_ns  # more at once complete more, later
-            continue
-        rate, latency = judged.throughput, judged.latency_s
-        if latency is not None and (not state.settle_ns or rate.value > 1.1 * best):
-            # the latency where the throughput still grew: that of a full server without a queue
-            state.settle_ns = SETTLE * latency.value * NS_PER_S
-        best = max(best, rate.value)
-        single = single or rate.value
-        if judged.unsteady:
-            notes.append(f"{level} in flight: {judged.unsteady}; it does not say where the plateau is.")
-        elif before and rate.high < GROWTH * before:
-            notes.append(words.plateau(level, rate.value, before))
-            return best
-        if level >= limits.in_flight_max:
-            notes.append(f"{level} in flight is the most this client was allowed; the throughput still grew.")
-            return best
-        if share_ns <= limits.budget_ns - state.left_ns:
-            notes.append(f"{level} in flight: the ladder's share of the budget is spent.")
-            return best
-        before = rate.value
-        linear = level > 1 and rate.value > LINEAR * level * single
-        level = min(level * (4 if linear else 2), limits.in_flight_max)
-
-
-def _plateau(state: _State) -> Generator[Probe, Judged, None]:
-    """Twice the last rung, afresh: that rung was chosen for not growing, so its own figure leans downward."""
-    highest = max(probe.level for probe, judged in state.made if judged.counts)
-    level = min(2 * highest, state.limits.in_flight_max)
-    at_most = max(state.limits.shortest_ns, state.limits.budget_ns * PROBE_SHARE / 2)
-    width = PART * state.limits.precision
-    yield from state.ask(Probe(Kind.CLOSED, level, Purpose.PLATEAU, state.limits.shortest_ns, at_most, width=width))
-
-
-def _beyond(state: _State, estimate: float) -> Generator[Probe, Judged, None]:
+def _beyond(state: State, estimate: float) -> Generator[Probe, Judged, None]:
     """Overload it: raise the rate until it falls behind."""
     rate = BEYOND * estimate
     while state.can_afford():
@@ -223,7 +104,7 @@ def _beyond(state: _State, estimate: float) -> Generator[Probe, Judged, None]:
             return
 
 
-def _held(state: _State, rate: float) -> Generator[Probe, Judged, None]:
+def _held(state: State, rate: float) -> Generator[Probe, Judged, None]:
     """What the server keeps up with as far as this client reaches."""
     for _ in range(HELD):
         rate *= BACK
@@ -234,13 +115,13 @@ def _held(state: _State, rate: float) -> Generator[Probe, Judged, None]:
             return
 
 
-def _overload(state: _State, rate: float, estimate: float, part: float) -> Generator[Probe, Judged, Judged]:
+def _overload(state: State, rate: float, estimate: float, part: float) -> Generator[Probe, Judged, Judged]:
     """No longer than until the queue that it builds is all that this client can have in flight."""
     full_ns = state.limits.in_flight_max / max(rate - estimate, 1e-9) * NS_PER_S
     return (yield from state.open(rate, Purpose.BEYOND, at_most_ns=full_ns, width=part * state.limits.precision))
 
 
-def _inside(state: _State) -> Generator[Probe, Judged, None]:
+def _inside(state: State) -> Generator[Probe, Judged, None]:
     """Certainly below; when that is not stable, or more than the capacity is, bisect between what is known."""
     found = capacity(state.made)
     if found is None or not saturated(state.made) or not state.can_afford():
@@ -266,7 +147,7 @@ def _inside(state: _State) -> Generator[Probe, Judged, None]:
         yield from state.open(share * now.value, Purpose.INSIDE)
 
 
-def _sharpen(state: _State) -> Generator[Probe, Judged, None]:
+def _sharpen(state: State) -> Generator[Probe, Judged, None]:
     """More of the overload where the interval is still wider than asked."""
     for factor in (1.2, 1.25, 1.15):
         found = capacity(state.made)
@@ -277,7 +158,7 @@ def _sharpen(state: _State) -> Generator[Probe, Judged, None]:
         yield from _overload(state, factor * found.value, found.value, 1.0)
 
 
-def _sustain(state: _State) -> Generator[Probe, Judged, None]:
+def _sustain(state: State) -> Generator[Probe, Judged, None]:
     """At the lower end of the interval the server must hold; when it does not, step back and say so."""
     if not saturated(state.made):
         return
@@ -293,7 +174,7 @@ def _sustain(state: _State) -> Generator[Probe, Judged, None]:
         state.notes.append(f"The sustain run at {format_number(rate)} req/s did not hold: stepping back.")
 
 
-def _within_slo(state: _State) -> Generator[Probe, Judged, None]:
+def _within_slo(state: State) -> Generator[Probe, Judged, None]:
     """Probe at the best estimate of the highest rate within the SLO until that is as narrow as asked."""
     single = next((j for p, j in state.made if p.kind is Kind.CLOSED and p.level == 1 and j.counts), None)
     limits = state.limits
@@ -314,7 +195,7 @@ def _within_slo(state: _State) -> Generator[Probe, Judged, None]:
         yield from state.open(rate, Purpose.SLO, at_least_ns=min(rest_ns, part_ns), at_most_ns=part_ns)
 
 
-def _answer(state: _State, _problem: str = "") -> Answer:
+def _answer(state: State) -> Answer:
     made = state.made
     found = capacity(made)
     answer = Answer(stable=found, tokens=peak_tokens(made), notes=state.notes)

@@ -1,0 +1,78 @@
+"""What the search may spend, what it has made so far, and how it asks for one more probe."""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from loadgen.analysis.slo import Slo
+from loadgen.search.estimates import Pairs
+from loadgen.search.probe import Judged, Kind, Probe, Purpose
+from loadgen.units import NS_PER_S, format_number
+
+LADDER_SHARE, PROBE_SHARE, SLO_SHARE = 0.3, 0.35, 0.4  # of the budget: all rungs; any other probe; kept for the SLO
+AT_LEAST = 3.0  # times that is the shortest open loop
+PART = 1.4  # √2: two probes this many times wider than asked make one as narrow as asked
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the search may spend, and how certain it has to become.
+
+    in_flight_max   of this client: no rung is higher, and no overload lasts until its queue is longer
+    shortest_ns     of a probe: below it a real machine's own hiccups decide
+    """
+
+    budget_ns: float
+    precision: float = 0.03
+    in_flight_max: int = 4096
+    shortest_ns: float = 2 * NS_PER_S
+
+
+@dataclass(slots=True)
+class State:
+    limits: Limits
+    slo: Slo | None
+    made: Pairs = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    settle_ns: float = 0.0
+
+    @property
+    def left_ns(self) -> float:
+        return self.limits.budget_ns - sum(judged.duration_ns for _, judged in self.made)
+
+    @property
+    def keep_ns(self) -> float:
+        """What is not to be spent before the SLO's turn."""
+        return self.limits.budget_ns * SLO_SHARE if self.slo is not None else 0.0
+
+    def ask(self, probe: Probe) -> Generator[Probe, Judged, Judged]:
+        judged = yield probe
+        self.made.append((probe, judged))
+        return judged
+
+    def open(
+        self,
+        rate: float,
+        purpose: Purpose,
+        *,
+        at_least_ns: float = 0.0,
+        at_most_ns: float = math.inf,
+        width: float | None = None,
+    ) -> Generator[Probe, Judged, Judged]:
+        at_least = max(self.shortest_ns, at_least_ns)
+        left_ns = self.left_ns - (self.keep_ns if purpose is not Purpose.SLO else 0.0)
+        at_most = max(at_least, min(self.limits.budget_ns * PROBE_SHARE, left_ns, at_most_ns))
+        slo = purpose is Purpose.SLO
+        judged = yield from self.ask(
+            Probe(Kind.OPEN, rate, purpose, at_least, at_most, self.settle_ns, width, decide=not slo, slo=slo)
+        )
+        if judged.problem:
+            self.notes.append(f"{format_number(rate)} req/s does not count: {judged.problem}")
+        return judged
+
+    @property
+    def shortest_ns(self) -> float:
+        return max(self.limits.shortest_ns, AT_LEAST * self.settle_ns)
+
+    def can_afford(self) -> bool:
+        return self.left_ns - self.keep_ns > self.shortest_ns
