@@ -18,6 +18,7 @@ DEADLINE=${SECONDS_MAX:-510}
 PORT=${PORT:-8000}
 SERVER=
 mkdir -p "$OUT" "$R" "$W/models"
+OUT=$(realpath "$OUT")
 export PYTHONPATH=$PWD:$W/common:$W/$PART/site PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 COLUMNS=150 XDG_CACHE_HOME=$W/cache
 GPU=h200:llama-2-7b
 
@@ -129,20 +130,31 @@ part_mii() {
   step batch-s2s 50 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
 }
 
-part_llamacpp_build() {  # 200 CUDA files: most of a call; the program comes back in pieces of 15 MB
+part_llamacpp_build() {  # 141 CUDA files: most of a call; the program comes back in pieces of 15 MB
   local site=$W/llamacpp/site code
   unpack llamacpp "$site"
-  local cuda hints=()
-  cuda=$(python3 -c 'import nvidia, pathlib; print(next(p for r in nvidia.__path__ for p in pathlib.Path(r).glob("cu*") if (p / "lib").is_dir()))' 2>/dev/null)
-  if ! ls /usr/local/cuda*/lib64/libcublas.so >/dev/null 2>&1 && [ -n "$cuda" ]; then  # the compiler is there, cuBLAS only in Python's
-    mkdir -p "$W/cublas"
-    for each in cublas cublasLt cudart; do ln -sf "$(ls "$cuda"/lib/lib$each.so.* | head -1)" "$W/cublas/lib$each.so"; done
+  local libs headers hints=()
+  read -r libs headers < <(python3 - <<'PY'
+import pathlib
+try:
+    import nvidia
+    roots = [pathlib.Path(each) for each in nvidia.__path__]
+except ImportError:
+    roots = []
+first = lambda name: next((str(found.parent) for root in roots for found in root.rglob(name)), "-")
+print(first("libcublas.so.*"), first("cublas_v2.h"))
+PY
+  )
+  if ! ls /usr/local/cuda*/lib*/libcublas.so >/dev/null 2>&1 && [ "${libs:--}" != - ]; then
+    mkdir -p "$W/cublas"  # the compiler is there, cuBLAS only among Python's packages, and without the plain names
+    for each in cublas cublasLt; do ln -sf "$(ls "$libs"/lib$each.so.* | head -1)" "$W/cublas/lib$each.so"; done
     hints=(-DCUDA_cublas_LIBRARY="$W/cublas/libcublas.so" -DCUDA_cublasLt_LIBRARY="$W/cublas/libcublasLt.so"
-      -DCMAKE_CUDA_FLAGS="-I$cuda/include" -DCMAKE_CXX_FLAGS="-I$cuda/include")
-    say "cuBLAS of $cuda"
+      -DCMAKE_CUDA_FLAGS="-I$headers" -DCMAKE_CXX_FLAGS="-I$headers")
+    say "cuBLAS of $libs, $headers"
   fi
   cmake -S "$site/llama.cpp" -B "$W/llamacpp/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90-real \
-    -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DGGML_CUDA_NCCL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+    -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF -DGGML_CUDA_GRAPHS=ON -DGGML_CUDA_FA_QUANTS=f16-f16 \
+    -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
     -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT=sdist \
     "${hints[@]}" > "$R/cmake.txt" 2>&1
   code=$?; say "cmake: exit code $code"; [ $code -eq 0 ] || { tail -n 20 "$R/cmake.txt"; return 1; }
@@ -150,7 +162,7 @@ part_llamacpp_build() {  # 200 CUDA files: most of a call; the program comes bac
   code=$?; say "ninja: exit code $code, $(tail -n 1 "$R/ninja.txt" | cut -c1-120)"
   if [ $code -ne 0 ]; then grep -m 5 -iE 'error|FAILED' "$R/ninja.txt"; return 1; fi
   strip -o "$W/llamacpp/llama-server" "$W/llamacpp/build/bin/llama-server"
-  (cd "$W/llamacpp" && tar c llama-server | xz -3 -T0 | split -b 15M -d - "$(realpath "$OLDPWD/$OUT" 2>/dev/null || realpath "$OUT")/llama-server.tar.xz.")
+  (cd "$W/llamacpp" && tar c llama-server | xz -3 -T0 | split -b 15M -d - "$OUT/llama-server.tar.xz.")
   ls -la "$OUT"
 }
 
@@ -161,7 +173,7 @@ part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought b
   fi
   [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server: first the part llamacpp_build"; return 1; }
   local cuda
-  cuda=$(python3 -c 'import nvidia, pathlib; print(":".join(str(p / "lib") for r in nvidia.__path__ for p in pathlib.Path(r).glob("cu*")))' 2>/dev/null)
+  cuda=$(python3 -c 'import nvidia, pathlib; print(":".join({str(p.parent) for r in nvidia.__path__ for p in pathlib.Path(r).rglob("lib*.so.*")}))' 2>/dev/null)
   export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
   start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
