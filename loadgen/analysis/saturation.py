@@ -58,7 +58,8 @@ def is_saturated(point: Point) -> bool:
 
 
 def is_stable(point: Point) -> bool:
-    return point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") and not is_saturated(point)
+    doubtful = any(each["code"] == Code.MAYBE_SATURATED for each in point["findings"])
+    return point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") and not is_saturated(point) and not doubtful
 
 
 def _cut(usable: list[Point]) -> int:

@@ -135,6 +135,13 @@ def test_one_odd_point_does_not_overrule_its_neighbours() -> None:
     assert (found["max_stable_rate"]["stable"], found["max_stable_rate"]["saturated"]) == (16, 32)
 
 
+def test_a_point_that_may_be_saturated_is_no_proof_of_a_stable_rate() -> None:
+    doubtful = point(8, "TOO_FEW_SAMPLES", findings=[{"code": "MAYBE_SATURATED", "seen": "More at the end."}])
+    found = saturation([point(4), doubtful, saturated(16, 9)])
+    assert found is not None
+    assert found["max_stable_rate"]["stable"] == 4
+
+
 def test_of_two_that_contradict_each_other_the_lower_rate_wins() -> None:
     found = saturation([point(4), saturated(8, 7), point(16)])
     assert found is not None
