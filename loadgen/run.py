@@ -201,6 +201,20 @@ def _manifest(setup: SetUp, plan: Plan, rate: str | float | None, dataset: str, 
     }
 
 
+def header_of(setup: SetUp, first_run: Path) -> dict[str, Any]:
+    started = run_folder.read_json(first_run / run_folder.MANIFEST)["started"]
+    return {
+        "tool": {"name": "loadgen", "version": loadgen.__version__},
+        "command": command_line(),
+        "target": setup.target,
+        "dataset": setup.settings.dataset,
+        "seed": setup.settings.seed,
+        "started": started,
+        "slo": setup.slo.as_dict() if setup.slo else None,
+        "settings": described(setup.settings),
+    }
+
+
 def command_line() -> str:
     """What the user typed, with secrets blotted out."""
     words, hide = ["loadgen"], False
@@ -246,7 +260,7 @@ class _Watch:
             points=point[1],
             request_rate=rate if isinstance(rate, float) else None,
             planned_ns=plan.stop_ns or last_due_ns or duration_ns,
-            planned=len(plan),
+            planned=len(plan) if overseer is NOBODY else 0,  # else nobody knows how many it will be
         )
         self.scraper = Scraper(setup.asker)
         self.scraper.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.cli.flags import read_settings
-from loadgen.config import BATCH, RUN, SWEEP, Settings
+from loadgen.config import AUTO, BATCH, RUN, SWEEP, Settings
 from loadgen.errors import BadInputError, ExitCode
 from loadgen.records import folder as run_folder
 from loadgen.schedule.batches import parse_batch_sizes
@@ -28,7 +28,8 @@ _ABOUT = {
 def sweep(arguments: list[str]) -> int:
     """`loadgen sweep`."""
     settings = read_settings(SWEEP, _ABOUT[SWEEP], arguments)
-    parse_rates(settings.rates)
+    if settings.rates != AUTO:
+        parse_rates(settings.rates)
     return _load(SWEEP, settings)
 
 
@@ -94,11 +95,18 @@ def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any
     from loadgen.batch import batch as run_batch
     from loadgen.prepare import setting_up
     from loadgen.run import DURATION_NS_DEFAULT, run_once
+    from loadgen.saturate import placing
     from loadgen.sweep import sweep as run_sweep
 
     gc.freeze()  # what is imported by now stays; the decoding beside the load should not be stopped to look at it
     gc.set_threshold(50_000, 20, 100)
     with setting_up(settings, folder, say) as setup, view:
+        if settings.rates == AUTO:
+            placed = placing.rates(setup, folder, observer=view, point_done=view.point_done)
+            if placed is None:
+                return run_folder.read_json(folder / placing.FOLDER / run_folder.SUMMARY)
+            say(f"Sweeping {placed.replace(',', ', ')} req/s.")
+            settings.rates = placed
         many = {SWEEP: run_sweep, BATCH: run_batch}.get(command)
         if many is not None:
             return many(setup, folder, observer=view, point_done=view.point_done)
