@@ -13,7 +13,7 @@ from hdrh.histogram import HdrHistogram
 from loadgen.plan import Int64s
 from loadgen.records.writer import disk_error
 
-_LOWEST_US, _HIGHEST_US, _DIGITS = 1, 3_600_000_000, 3
+_LOWEST_US, _HIGHEST_US, _DIGITS, _BITS = 1, 3_600_000_000, 3, 11
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
 
 
@@ -41,9 +41,9 @@ class HistogramLog:
         for metric, chunks in self._pending.items():
             histogram = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
             micros = np.clip(np.concatenate(chunks) // 1000, _LOWEST_US, _HIGHEST_US)
-            # Four digits kept here are more than the three that the histogram keeps.
-            step = 10 ** np.maximum(0, np.floor(np.log10(micros)).astype(np.int64) - _DIGITS)
-            values, counts = np.unique(micros // step * step, return_counts=True)
+            # Where the histogram's own buckets begin: it keeps the upper eleven bits, which make three digits.
+            shift = np.maximum(0, np.frexp(micros)[1] - _BITS)
+            values, counts = np.unique(micros >> shift << shift, return_counts=True)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 histogram.record_value(value, count)
             top_ms = histogram.get_max_value() / 1000

@@ -8,8 +8,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.endpoints.answer import Answer, Reading
 from loadgen.exchange import FAILED, Done, Outcome, Part, Tick
@@ -49,12 +51,15 @@ class Recent:
         if not len(rows):
             return 0.0, 0.0, None, None
         seconds = min(_RECENT_NS, max(now_ns, 1)) / NS_PER_S
-        return len(rows) / seconds, float(rows[:, 1].sum()) / seconds, _two(rows[:, 2]), _two(rows[:, 3])
+        ttft_ms, tpot_ms = (each[~np.isnan(each)] for each in (rows[:, 2], rows[:, 3]))
+        latencies = [_two(each) if len(each) else None for each in (ttft_ms, tpot_ms)]
+        return len(rows) / seconds, float(rows[:, 1].sum()) / seconds, latencies[0], latencies[1]
 
 
-def _two(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, float] | None:
-    known = values[~np.isnan(values)]
-    return (float(np.percentile(known, 50)), float(np.percentile(known, 99))) if len(known) else None
+def _two(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """p50 and p99 by nearest rank: a fifth of what numpy's own take, ten times a second."""
+    ordered, n = np.sort(values), len(values)
+    return float(ordered[(n - 1) // 2]), float(ordered[-1 - n // 100])
 
 
 class Recorder:
@@ -161,9 +166,9 @@ class Recorder:
         for name, value in tick.readings.items():
             self._telemetry.append((tick.time_ns, "client", name, float(value)))
         if self._delays:
-            p50, p99 = np.percentile(np.concatenate(self._delays), [50, 99])
-            self._telemetry.append((tick.time_ns, "client", "read_delay_p50_ns", float(p50)))
-            self._telemetry.append((tick.time_ns, "client", "read_delay_p99_ns", float(p99)))
+            p50, p99 = _two(np.concatenate(self._delays))
+            self._telemetry.append((tick.time_ns, "client", "read_delay_p50_ns", p50))
+            self._telemetry.append((tick.time_ns, "client", "read_delay_p99_ns", p99))
             self._delays, self._delay_count = [], 0
         if tick.time_ns - self._flushed_ns >= _FLUSH_NS:
             self.flush(tick.time_ns)
