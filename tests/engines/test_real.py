@@ -8,6 +8,7 @@ it runs in CI; the others do where somebody has them.
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -183,3 +184,31 @@ def test_a_wrong_model_is_one_sentence(models: Path, tmp_path: Path, kind: str) 
     done = loadgen("run", "--engine", f"xllamacpp --model {model}", "--out", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert {"cut": "failed to load model", "other": "is not a GGUF file"}[kind] in done.stderr
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_serve_says_where_it_is_and_leaves_nothing_behind(models: Path, tmp_path: Path, kind: signal.Signals) -> None:
+    """However it is stopped: kindly, by Ctrl-C, or killed."""
+    interpreter("xllamacpp")
+    command = ["-m", "loadgen", "serve", "llama.cpp", "--model", str(models / "model.gguf"), "--port", "0"]
+    with subprocess.Popen(
+        [sys.executable, *command, "--log", str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        port = url.rpartition(":")[2]
+        assert url.startswith("http://127.0.0.1:")
+        assert _alive_with(port)
+        server.send_signal(kind)
+        _, said = server.communicate(timeout=60)
+    if kind is signal.SIGKILL:
+        while _alive_with(port):  # its guard sees the end of its stdin and stops the engine
+            os.sched_yield()
+    else:
+        assert server.returncode == 0
+        assert "is stopped" in said
+    assert not _alive_with(port)
+    assert "listening" in (tmp_path / "log").read_text()
