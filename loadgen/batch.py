@@ -15,10 +15,10 @@ from loadgen.progress import Observer, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
 from loadgen.rng import generator
-from loadgen.run import drive
+from loadgen.run import drive, header_of
 from loadgen.schedule.batches import batch_plan, parse_batch_sizes
-from loadgen.sweep import ALL, header_of
 from loadgen.units import NS_PER_MS, format_duration, format_number
+from loadgen.workload.lengths import ALL
 
 PROMPTS_MIN = 32  # requests of a set, when nothing else says how many
 

@@ -228,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         "--duration", "duration_ns", "load", "of a point (auto: 12 to 30 s)", values.positive_duration, "TIME", _PACED
     ),
     Option("--num-prompts", "num_prompts", "load", "requests instead of a duration", values.some, "N", _SIZED),
-    Option("--warmup", "warmup", "load", "auto, none or a time", values.warmup, "TIME", _PACED | _REPLAY),
+    Option("--warmup", "warmup", "load", "auto, none or a time", values.warmup, "TIME", _PACED),
     Option(
         "--drain",
         "drain_ns",

@@ -5,22 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import loadgen
 from loadgen.analysis.sweep import answer, sweep_summary
-from loadgen.config import Settings, described
+from loadgen.config import Settings
 from loadgen.errors import RunFolderError
 from loadgen.prepare import SetUp
 from loadgen.progress import Observer, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
-from loadgen.run import command_line, run_once, write_reports
+from loadgen.run import header_of, run_once, write_reports
 from loadgen.schedule.rates import parse_rates
 from loadgen.units import NS_PER_S
-from loadgen.workload.lengths import DATASETS
+from loadgen.workload.lengths import ALL, DATASETS
 
 Writer = Callable[[Path, dict[str, Any], list[dict[str, Any]]], dict[str, Any]]
 SEARCH = "search"  # what a folder of a sweep holds beside its runs, where a search placed the rates
-ALL = ("s2s", "s2l", "l2s", "s16k")
 # A point's default duration: about thirty arrivals, so that slow rates say something and fast ones cost little.
 _ARRIVALS, _SHORTEST_S, _LONGEST_S = 30, 12, 30
 _COUNT_AT_ONCE = 256  # requests of a point at rate `inf`, when nothing else says how many
@@ -73,20 +71,6 @@ def sweep(
     return write_sweep(folder, header | {"cut": len(points) < len(runs) or setup.interrupts.count > 0}, points)
 
 
-def header_of(setup: SetUp, first_run: Path) -> dict[str, Any]:
-    started = run_folder.read_json(first_run / run_folder.MANIFEST)["started"]
-    return {
-        "tool": {"name": "loadgen", "version": loadgen.__version__},
-        "command": command_line(),
-        "target": setup.target,
-        "dataset": setup.settings.dataset,
-        "seed": setup.settings.seed,
-        "started": started,
-        "slo": setup.slo.as_dict() if setup.slo else None,
-        "settings": described(setup.settings),
-    }
-
-
 def write_sweep(folder: Path, header: dict[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:
     """`summary.json` and `report.html` of the sweep's folder."""
     labels = list(dict.fromkeys(point.get("dataset") for point in points))
@@ -112,7 +96,7 @@ def _title(label: str) -> str:
 
 
 def rewrite(folder: Path, writers: dict[str, Writer]) -> dict[str, Any]:
-    """What `loadgen report` does: rebuild the reports of a folder from its records; `writers`: by the loop of its plans."""
+    """What `loadgen report` does: rebuild the reports of a folder from its records; `writers`: by its plans' loop."""
     if not folder.is_dir():
         raise RunFolderError(f"There is no folder {folder}.", "Give the folder of a run or of a sweep.")
     if (folder / run_folder.MANIFEST).exists():

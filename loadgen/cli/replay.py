@@ -30,6 +30,7 @@ def replay(arguments: list[str]) -> int:
     given = {key: value for key, value in vars(replay_parser().parse_args(arguments)).items() if value is not None}
     path, config = given.pop("trace"), given.pop("config", None)
     settings = make_settings(REPLAY, given, config)
+    settings.warmup = "none"  # every request of a trace counts
     folder = settings.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-replay-{path.stem}"
     if folder.exists():
         run_folder.create(folder)  # says that it exists, before anything is started

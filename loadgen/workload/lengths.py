@@ -20,6 +20,7 @@ from loadgen.workload.files import Conversation, Row, read_custom, read_sharegpt
 from loadgen.workload.tokenizer import Count
 
 INPUT_LEN_DEFAULT, OUTPUT_LEN_DEFAULT = "512", "128"
+ALL = ("s2s", "s2l", "l2s", "s16k")  # the four of arXiv 2404.11502
 BYTES_PER_TOKEN = 4  # of English text, roughly; what `estimate_tokens` goes by
 
 

@@ -72,7 +72,7 @@ def records(folder: str) -> dict[str, np.ndarray[Any, Any]]:
 
 def test_counts_and_lengths_are_the_traces(command, elsewhere: Path) -> None:
     path = mooncake(elsewhere / "moon.jsonl")
-    code, out, err = command("replay", str(path), "--engine", ENGINE, "--out", "r", "--json", "--warmup", "none")
+    code, out, err = command("replay", str(path), "--engine", ENGINE, "--out", "r", "--json")
     assert err == ""
     assert code in (0, 3)  # 3: a busy machine was late
     (point,) = json.loads(out)["points"]
@@ -89,7 +89,7 @@ def test_counts_and_lengths_are_the_traces(command, elsewhere: Path) -> None:
 
 def test_a_window_twice_as_fast_and_every_row_too_long_is_counted(command, elsewhere: Path) -> None:
     path = mooncake(elsewhere / "moon.jsonl")
-    arguments = ("replay", str(path), "--engine", f"{ENGINE} --max-model-len 620", "--json", "--warmup", "none")
+    arguments = ("replay", str(path), "--engine", f"{ENGINE} --max-model-len 620", "--json")
     _, out, _ = command(*arguments, "--window", "0..800ms", "--speed", "2", "--out", "skipped")
     told = json.loads(out)["points"][0]["replay"]
     left_out = sum(600 + row + 3 + row % 5 > 620 for row in range(20))
@@ -104,7 +104,7 @@ def test_a_window_twice_as_fast_and_every_row_too_long_is_counted(command, elsew
 def test_turns_wait_for_each_other_as_the_mode_says(command, elsewhere: Path, mode: str) -> None:
     path = talks(elsewhere / "talks.jsonl")
     slow = "simulator --ttft-ms 150 --itl-ms 4"  # an answer takes 546 ms where 200 were recorded
-    command("replay", str(path), "--engine", slow, "--mode", mode, "--out", "r", "--quiet", "--warmup", "none")
+    command("replay", str(path), "--engine", slow, "--mode", mode, "--out", "r", "--quiet")
     found = records("r")
     assert len(found["index"]) == 6
     by_length: dict[int, list[int]] = {}
@@ -138,7 +138,7 @@ def test_replay_capture_and_load_again_give_the_same(command, elsewhere: Path) -
         _, upstream = start("serve", *ENGINE.split(), "--port", "0")
         arguments = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--out", "cap", "--block", "512")
         proxy, front = start("capture", *arguments)
-        command("replay", str(path), "--base-url", front, "--out", "r", "--quiet", "--warmup", "none")
+        command("replay", str(path), "--base-url", front, "--out", "r", "--quiet")
         proxy.send_signal(signal.SIGINT)
         assert "recorded" in proxy.stdout.read()
     wanted, got = load_trace(path), load_trace(Path("cap/trace.jsonl"))
