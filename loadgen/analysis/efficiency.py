@@ -49,7 +49,7 @@ def find_hardware(text: str, served_model: str) -> Hardware:
 def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | None:
     """The `efficiency` section of a point; None where nothing was produced.
 
-    batch     sequences that decode together: the server's own mean, else the requests in flight
+    batch     sequences that decode together: the server's own mean, else output tokens/s · TPOT, else those in flight
     mfu, mbu  FLOP/s and bytes/s that the produced tokens needed, over the GPU's limits (lower bounds)
     prompt_share   of the least time that an output token costs, prompts and decode steps together
     doubling_gain  how many times the throughput at the least times, were the batch twice as large: near 2 where the
@@ -60,7 +60,9 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
     inputs = inputs if inputs is not None else lengths.get("input_asked_mean") or lengths.get("input_planned_mean")
     outputs = outputs if outputs is not None else lengths.get("output_planned_mean")
     tpot_ms = point["mean_tpot_ms"]
-    running = (point.get("server") or {}).get("running_mean") or point.get("effective_concurrency")
+    # Output tokens/s · TPOT sequences decode at once (Little's law); what else is in flight waits for its turn.
+    decoding = tokens_per_s * tpot_ms / 1000 if tokens_per_s and tpot_ms else None
+    running = (point.get("server") or {}).get("running_mean") or decoding or point.get("effective_concurrency")
     if not tokens_per_s or not inputs or not outputs or not running:
         return None
     batch = max(1, round(running))

@@ -202,13 +202,13 @@ def http_section(telemetry: pa.Table | None, start_ns: float, end_ns: float) -> 
         series(telemetry, "server", f"loadgen:{name}_seconds").within(start_ns, end_ns)
         for name in ("connect", "answer")
     )
-    if not len(answer):
+    if not len(answer) and not len(connect):
         return None
     return {
         f"{name}_{how}_ms": None if seconds is None else seconds * 1000
         for name, told in (("connect", connect), ("answer", answer))
         for how, seconds in (("p50", told.quantile(0.5)), ("max", told.most()))
-    } | {"questions": len(answer)}
+    } | {"questions": max(len(answer), len(connect))}
 
 
 def _speaker(telemetry: pa.Table | None) -> str | None:

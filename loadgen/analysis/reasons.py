@@ -166,9 +166,10 @@ def _admission(e: Evidence) -> str | None:
 
 def _network(e: Evidence) -> str | None:
     connect, answer = e.http("connect_p50_ms"), e.http("answer_p50_ms")
-    if connect is None or answer is None or connect < max(SLOW_CONNECT_MS, answer) or not _waits_outside(e):
+    if connect is None or connect < max(SLOW_CONNECT_MS, answer or 0.0) or not _waits_outside(e):
         return None
-    return f"connecting took {_ms(connect)}, being answered {_ms(answer)} after that"
+    told = f"connecting took {_ms(connect)}"
+    return f"{told} and more" if answer is None else f"{told}, being answered {_ms(answer)} after that"
 
 
 def _front_end(e: Evidence) -> str | None:
@@ -203,6 +204,8 @@ def _waits_outside(e: Evidence) -> bool:
         return outside > max(OUTSIDE * in_flight, OUTSIDE_MIN)
     small = (e.http("connect_p50_ms") or 0.0) + (e.http("answer_p50_ms") or 0.0)
     wait = e.own("mean_ttft_ms")
+    if wait is None and in_flight and e.own("achieved_rate"):  # none of them came yet: Little's law
+        wait = 1000 * in_flight / (e.own("achieved_rate") or 1.0)
     return bool(wait and small >= max(SLOW_CONNECT_MS, SLOW_ANSWER * wait))
 
 
@@ -223,7 +226,7 @@ def _hardware(e: Evidence) -> Limit | None:
     if _waits_outside(e) or _is_gated(e) or _kv_cache(e) is not None:
         return None
     gain, share = e.roofline("doubling_gain"), e.roofline("prompt_share")
-    if gain is not None and share is not None:
+    if gain is not None and share is not None and (e.server("running_mean") or e.decoding):  # else its batch is a guess
         stuck = gain < GAIN_MIN or not e.at_cap
         return (Limit.PREFILL if share >= PROMPTS_RULE else Limit.DECODE) if stuck else None
     if e.prompt_busy is not None:

@@ -61,14 +61,15 @@ class Scraper(threading.Thread):
         """(gauges, how long it took to get them); the sources that are none are forgotten."""
         found: Readings = {}
         times: Readings = {}
-        began = time.monotonic()
         for source in list(self._sources):
             path, read = source
             try:
                 status, body, times = ask_timed(self._asker, path)
                 told = read(body) if status == 200 else None
+            except MissedError as error:
+                return found, error.times  # a saturated server may miss one
             except TargetError:
-                return found, _missed(began)  # a saturated server may miss one
+                return found, {}
             if told is not None:
                 found |= told
             elif first:
@@ -76,8 +77,10 @@ class Scraper(threading.Thread):
         if not self._sources and not first:
             try:
                 times = ask_timed(self._asker, HEALTH)[2]
+            except MissedError as error:
+                times = error.times
             except TargetError:
-                times = _missed(began)
+                times = {}
         return found, times
 
     def _ask_facts(self, found: Readings) -> Readings:
@@ -103,18 +106,21 @@ def _is_ours(found: Readings) -> bool:
     return any(name.startswith(_OWN) for name in found)
 
 
-def _missed(began: float) -> Readings:
-    """No answer: nothing is known when the server is gone, and that it took too long when it is not."""
-    spent = time.monotonic() - began
-    return {ANSWER: spent} if spent >= 0.9 * TIMEOUT_S else {}
+class MissedError(TargetError):
+    """No answer in time; `times` are what was waited for, connection and answer, as far as it came."""
+
+    def __init__(self, sentence: str, times: Readings) -> None:
+        super().__init__(sentence)
+        self.times = times
 
 
 def ask_timed(asker: Asker, path: str) -> tuple[int, bytes, Readings]:
     """(status, body, times in seconds of the connection and of the answer after it) of a GET on a fresh connection.
 
-    Raises TargetError when no HTTP answer came. Through a proxy, the connection is the proxy's and is not told.
+    Raises TargetError when no HTTP answer came, MissedError when it did not come in time. Through a proxy, the
+    connection is the proxy's and is not told.
     """
-    began = time.monotonic()
+    began, connected = time.monotonic(), 0.0
     target = asker.target
     if asker.proxy:
         status, body = asker.ask(path, timeout_s=TIMEOUT_S)
@@ -131,6 +137,10 @@ def ask_timed(asker: Asker, path: str) -> tuple[int, bytes, Readings]:
         answer = connection.getresponse()
         body = answer.read(64 << 20)
         return answer.status, body, {CONNECT: connected - began, ANSWER: time.monotonic() - connected}
+    except TimeoutError:
+        spent = time.monotonic() - (connected or began)
+        times = {CONNECT: connected - began, ANSWER: spent} if connected else {CONNECT: spent}
+        raise MissedError(f"{target.authority} did not answer in {TIMEOUT_S:.0f} s.", times) from None
     except (OSError, http.client.HTTPException, ssl.SSLError, ValueError) as error:
         raise TargetError(f"No answer from {target.authority}: {error}.") from None
     finally:

@@ -124,6 +124,17 @@ def test_the_front_end_and_the_network_are_told_apart() -> None:
     assert found["seen"] == "Connecting took 1.1 s, being answered 120 ms after that."
 
 
+def test_a_front_end_that_does_not_even_show_its_gauges() -> None:
+    """They time out, nothing has come back in the window, and the roofline's batch would be a guess."""
+    guess = {"prompt_share": 0.1, "doubling_gain": 1.1, "mbu": 0.02, "mfu": 0.01}
+    mute = {"verdict": "NOT_STEADY", "findings": [], "effective_concurrency": 174.0, "achieved_rate": 25.0}
+    mute |= {"output_throughput": 499.0, "efficiency": guess, "server": {"engine": "vllm", "cap": 32.0}}
+    found = limits(mute | {"http": {"connect_p50_ms": 0.2, "answer_p50_ms": 5000.0}})
+    assert [each["code"] for each in found] == [Limit.HTTP]
+    assert limits(mute | {"http": {"connect_p50_ms": 5000.0, "answer_p50_ms": None}})[0]["code"] == Limit.NETWORK
+    assert limits(mute | {"http": {"connect_p50_ms": 0.2, "answer_p50_ms": 3.0}})[0]["code"] == Limit.UNKNOWN
+
+
 def test_a_slow_front_end_without_gauges() -> None:
     assert limits(busy(server=None))[0]["seen"] == "Even a small question to the server took 1.8 s."
     quick = busy(server=None, http={"connect_p50_ms": 0.2, "answer_p50_ms": 3.0})

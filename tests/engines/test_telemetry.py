@@ -14,7 +14,7 @@ from loadgen.engines import telemetry
 from loadgen.engines.asking import Asker
 from loadgen.engines.gauges import Readings
 from loadgen.engines.gpu import Gpus, open_gpus
-from loadgen.engines.telemetry import ANSWER, CONNECT, Scraper, ask_timed
+from loadgen.engines.telemetry import ANSWER, CONNECT, MissedError, Scraper, ask_timed
 from loadgen.errors import TargetError
 from loadgen.target import parse_target
 
@@ -88,6 +88,17 @@ def test_what_the_front_end_takes_is_not_the_network(monkeypatch: pytest.MonkeyP
         status, body, times = ask_timed(asker_of(server), "/health")
     assert (status, body) == (200, b"ok")
     assert times[CONNECT] < 0.1 < 0.15 < times[ANSWER]
+
+
+def test_a_question_that_is_not_answered_in_time_tells_how_long_it_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "TIMEOUT_S", 0.1)
+    held = threading.Event()
+    with Server(answering({"/health": "ok"}, held)) as server:
+        with pytest.raises(MissedError) as missed:
+            ask_timed(asker_of(server), "/health")
+        held.set()
+    assert missed.value.times[CONNECT] < missed.value.times[ANSWER]
+    assert missed.value.times[ANSWER] >= 0.09
 
 
 def test_nobody_there_is_our_error_and_a_scraper_survives_it(monkeypatch: pytest.MonkeyPatch) -> None:
