@@ -34,6 +34,7 @@ COMMANDS = {
     "replay": ("loadgen.cli.replay", "replay", "a production trace against a server, as it was recorded"),
     "capture": ("loadgen.cli.capture", "capture", "a recording proxy: from live traffic to a replayable trace"),
     "calibrate": ("loadgen.cli.calibrate", "calibrate", "what this client can do on this machine"),
+    "trace": ("loadgen.cli.trace", "trace", "inspect, convert and fetch traces of production traffic"),
     "report": ("loadgen.cli.report", "report", "rebuild the reports of a run or a sweep"),
     "roofline": (
         "loadgen.cli.roofline",

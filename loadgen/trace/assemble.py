@@ -63,7 +63,6 @@ class Draft:
     joins: Sequence[tuple[int, int]] = field(default_factory=list)
     blocks: Blocks | None = None
     texts: Sequence[str | None] | None = None
-    zero: str = ""
 
 
 def assemble(draft: Draft, survey: Survey, choices: Choices) -> Trace:
@@ -111,7 +110,7 @@ def assemble(draft: Draft, survey: Survey, choices: Choices) -> Trace:
         joins=joins,
         blocks=chains.take(draft.blocks, order) if draft.blocks is not None else None,
         texts=texts,
-        zero=_iso(int(at_ns[order[0]]), draft.zone) if draft.absolute else draft.zero,
+        zero=_iso(int(at_ns[order[0]]), draft.zone) if draft.absolute else "",
     )
 
 
@@ -127,7 +126,7 @@ def _in_order(draft: Draft, survey: Survey, choices: Choices) -> tuple[Int64s, I
         return at_ns, order
     if not draft.in_order:
         survey.oddities.append(
-            f"Put in order of arrival; {len(back):,} times the next row was an earlier one, as in this format it may be."
+            f"Put in order of arrival; {len(back):,} times the next row came before it, as it may in this format."
         )
         return at_ns, np.argsort(at_ns, kind="stable")
     span = int(at_ns.max() - at_ns.min())

@@ -4,6 +4,7 @@ The first line is the head, every other one a request; what is null or absent is
 of completion and may have been cut: a torn last line is passed over and said.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from loadgen.errors import BadInputError
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
+from loadgen.trace.gather import iso_ns
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import TOKENS_MAX, Head, json_rows, open_bytes, refuse
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace, column
@@ -164,11 +166,14 @@ def _draft(path: Path, about: About, table: Any, lines: Int64s) -> Draft:
             refuse(path, int(lines[place]), f"{name} {found[place]:,} is out of range")
         return found
 
-    status = whole("status")
+    status, at_ns = whole("status"), whole("arrival_ns")
+    zero_ns = iso_ns(about.zero)
+    if absolute := zero_ns is not None and 0 <= zero_ns < _NS_MAX // 2 and int(at_ns.max(initial=0)) < _NS_MAX // 2:
+        at_ns = at_ns + zero_ns
     linked = table.column("parent").null_count < len(table)
     texts = table.column("text")
     return Draft(
-        at_ns=whole("arrival_ns"),
+        at_ns=at_ns,
         row=lines,
         input_tokens=whole("input_tokens"),
         output_tokens=whole("output_tokens"),
@@ -183,7 +188,8 @@ def _draft(path: Path, about: About, table: Any, lines: Int64s) -> Draft:
         joins=_joins(path, table.column("waits_for"), lines),
         blocks=_blocks(path, about, table.column("blocks"), lines),
         texts=texts.to_pylist() if texts.null_count < len(table) else None,
-        zero=about.zero,
+        absolute=absolute,
+        zone="Z" if re.search(r"(Z|[+-]\d\d:?\d\d)$", about.zero) else "",
     )
 
 
