@@ -2,8 +2,8 @@
 
 capacity   what the server completes while it is overloaded: the largest arrival rate with a queue that does not grow
            without end (the saturation rule: Baccelli and Foss 1995). A server that completes less when overloaded than
-           it sustains breaks that rule: then the boundary between stable and unstable probes is the answer, where the
-           isotonic curve of what is left behind, through all probes, begins to rise.
+           it sustains breaks that rule, and so does one that does not hold a lower rate: then the boundary between
+           stable and unstable probes is the answer, where the isotonic curve of what is left behind begins to rise.
 tokens     the highest output throughput seen, pooled with what cannot be told from it
 """
 
@@ -70,7 +70,7 @@ def capacity(made: Pairs) -> Rate | None:
     closed = [(p, j) for p, j in busy if p.kind is Kind.CLOSED]
     whole = _pool(busy) if closed and _alike(_pool(closed), over) else over  # where they differ: production is open
     floor = max((_sustained(j.throughput) for _, j in open_probes(made) if j.verdict == "stable"), default=0.0)
-    if floor > whole.high:
+    if floor > whole.high or high < whole.low:  # it did not hold what it completes, or holds more
         return _boundary(made, low, high)
     bottom = max(whole.low, min(floor, whole.value))
     return Rate(whole.value, bottom, whole.high, f"completions of {len(busy)} overloaded probes")
@@ -121,7 +121,8 @@ def _sustained(rate: Interval | None) -> float:
 
 def _boundary(made: Pairs, low: float, high: float) -> Rate:
     """Between what was stable and what was not."""
-    known = sorted((p.level, j.deficit) for p, j in open_probes(made) if j.deficit is not None)
+    known = [(p.level, j.deficit) for p, j in open_probes(made) if j.deficit is not None]
+    known.sort(key=lambda each: each[0])
     levels = np.array([level for level, _ in known])
     fitted = isotonic(
         np.array([deficit.value for _, deficit in known]),
