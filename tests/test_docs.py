@@ -36,7 +36,7 @@ def rows_of_parser(parser: argparse.ArgumentParser) -> Rows:
     """The same of a parser; a group that argparse made by itself has no name."""
     names = {id(action): group.title or "" for group in parser._action_groups for action in group._group_actions}
     for action in parser._actions:
-        if action.dest == "help" or isinstance(action, argparse._SubParsersAction):
+        if action.dest == "help":
             continue
         formatter = parser._get_formatter()
         value = "" if action.nargs == 0 else formatter._format_args(action, action.dest.upper())
@@ -55,29 +55,34 @@ def table(rows: Rows) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parser_for(command: str) -> argparse.ArgumentParser | None:
-    """By convention a command `x` has an `x_parser()` beside it; those that put load on a server share a table."""
+def parsers_for(command: str) -> dict[str, argparse.ArgumentParser]:
+    """Parsers by action, "" for a command that is one action; empty for one that has only its own words.
+
+    By convention a command `x` has an `x_parser()` beside it, or an `x_parsers()` by action; those that put load on a
+    server share a table.
+    """
     if command in LOADS:
-        return parser_of(command, "")
-    module, function, _ = COMMANDS[command]
-    make = getattr(importlib.import_module(module), f"{function}_parser", None)
-    return None if make is None else make()  # type: ignore[no-any-return]
+        return {"": parser_of(command, "")}
+    name, function, _ = COMMANDS[command]
+    module = importlib.import_module(name)
+    if hasattr(module, f"{function}_parsers"):
+        return getattr(module, f"{function}_parsers")()  # type: ignore[no-any-return]
+    return {"": getattr(module, f"{function}_parser")()} if hasattr(module, f"{function}_parser") else {}
 
 
 def sections(command: str) -> Iterator[str]:
     """What docs/cli.md says of a command, and of those below it."""
     module, _, about = COMMANDS[command]
     yield f"## loadgen {command}\n\n{about[0].upper()}{about[1:]}.\n"
-    parser = parser_for(command)
     if command in LOADS:
         yield table(rows_of_table(command))
-    elif parser is None:  # it starts other programs: its own words, and what it passes on
+        return
+    parsers = parsers_for(command)
+    if not parsers:  # it starts other programs: its own words, and what it passes on
         yield f"```\n{importlib.import_module(module).USAGE}\n```\n"
-    else:
-        yield table(rows_of_parser(parser))
-        for action in parser._actions:
-            for name, below in action.choices.items() if isinstance(action, argparse._SubParsersAction) else ():
-                yield f"### loadgen {command} {name}\n\n{table(rows_of_parser(below))}"
+    for action, parser in parsers.items():
+        title = f"### loadgen {command} {action}\n\n{parser.description}\n\n" if action else ""
+        yield title + table(rows_of_parser(parser))
 
 
 def cli_page() -> str:
@@ -130,9 +135,11 @@ def test_the_commands_of_the_readme_parse() -> None:
         assert command in COMMANDS
         if command == "serve" and arguments[0] == "simulator":
             simulator_parser().parse_args(arguments[1:])
-        if (parser := parser_for(command)) is None:
+        parsers = parsers_for(command)
+        parser = parsers.get("") or parsers.get(arguments[0] if arguments else "")
+        if parser is None:
             continue
-        given = vars(parser.parse_args(arguments))
+        given = vars(parser.parse_args(arguments if "" in parsers else arguments[1:]))
         if command in LOADS:
             make_settings(command, {k: v for k, v in given.items() if v is not None and k != "config"})
 

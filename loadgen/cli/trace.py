@@ -49,6 +49,11 @@ def trace_parser(action: str) -> Parser:
     return parser
 
 
+def trace_parsers() -> dict[str, Parser]:
+    """For docs/cli.md."""
+    return {action: trace_parser(action) for action in _ABOUT}
+
+
 def trace(arguments: list[str]) -> int:
     """Run the command; the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
