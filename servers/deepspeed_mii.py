@@ -14,7 +14,7 @@ from starting import Refusal, Start, installed, need_folder, read_words, start
 
 words, rest = read_words(__doc__, "deepspeed_mii")
 # Forgotten in its own list of requirements, or not pinned there.
-NEEDED = ("deepspeed", "deepspeed-kernels", "requests", "setuptools")
+NEEDED = ("deepspeed", "deepspeed-kernels", "requests", "setuptools", "uvicorn", "pydantic-settings")
 
 
 def fill_in() -> Start:
@@ -31,7 +31,7 @@ def fill_in() -> Start:
         [sys.executable, "-m", "mii.entrypoints.openai_api_server"],
         ("deepspeed-mii",),
         ("0.3.3", "0.3"),
-        "pip install deepspeed-mii requests setuptools",
+        "pip install deepspeed-mii requests setuptools uvicorn pydantic-settings",
         model_is_path=True,
         max_num_seqs=512,  # its engine's max_ragged_sequence_count
     )

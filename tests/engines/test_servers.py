@@ -71,6 +71,8 @@ def test_a_wrong_name_is_told_the_nearest() -> None:
     assert "vllm" in raised.value.hint
 
 
+MII = ("deepspeed-mii", "deepspeed", "deepspeed-kernels", "requests", "setuptools", "uvicorn", "pydantic-settings")
+
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +265,7 @@ def test_what_cannot_be_started_is_one_sentence(
 
 
 def test_what_an_engine_has_not_is_refused(tmp_path: Path, model: Path) -> None:
-    packages = dict.fromkeys(("deepspeed-mii", "deepspeed", "deepspeed-kernels", "requests", "setuptools"), "0.3.3")
+    packages = dict.fromkeys(MII, "0.3.3")
     refused = plan(tmp_path, "deepspeed_mii", "--model", str(model), packages=packages)
     assert "`deepspeed`" in refused["error"]
     program = tmp_path / "deepspeed"
