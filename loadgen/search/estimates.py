@@ -17,6 +17,7 @@ from loadgen.analysis.sequential import DEFICIT_MAX, LOOK_ERROR, Interval, poole
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 
 CLEAR = 1.07  # an overload by less may let the server idle now and then
+SURE = 0.03  # half an interval, as a share: of what may count against all the overloaded probes
 ALIKE = 0.99  # level at which two throughputs are the same
 
 Pairs = list[tuple[Probe, Judged]]
@@ -95,13 +96,12 @@ def peak_tokens(made: Pairs) -> Rate | None:
     best = max((each for each, _ in known), key=lambda each: each.value)
     alike = [(each, span) for each, span in known if _alike(each, best)]
     whole = pooled([each for each, _ in alike], [span for _, span in alike])
-    more = [
-        j.tokens
-        for _, j in made
-        if j.counts and not j.unsteady and j.tokens and j.tokens.half(ALIKE) * 2 < j.tokens.value
+    sure = [
+        j.tokens for _, j in made if j.counts and not j.unsteady and j.tokens and j.tokens.half() < SURE * whole.value
     ]
-    top = max((each for each in more if not _alike(each, whole)), key=lambda each: each.value, default=whole)
-    whole = top if top.value > whole.value else whole
+    top = max(sure, key=lambda each: each.low, default=whole)
+    if top.low > whole.high:  # less in a full batch than in one that is not: seen surely, not for a moment
+        whole, alike = top, [(top, 0.0)]
     return Rate(whole.value, whole.low, whole.high, f"{len(alike)} probes at the peak")
 
 
