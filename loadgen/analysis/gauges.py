@@ -98,6 +98,12 @@ class Series:
         inside = (self.times_ns >= start_ns) & (self.times_ns <= end_ns)
         return Series(self.times_ns[inside], self.values[inside])
 
+    def around(self, start_ns: float, end_ns: float) -> "Series":
+        """Within; where nothing is, the last one before: who answers slowly is asked seldom."""
+        inside = self.within(start_ns, end_ns)
+        last = np.flatnonzero(self.times_ns <= end_ns)[-1:]
+        return inside if len(inside) else Series(self.times_ns[last], self.values[last])
+
     def mean(self) -> float | None:
         return float(self.values.mean()) if len(self) else None
 
@@ -199,7 +205,7 @@ def http_section(telemetry: pa.Table | None, start_ns: float, end_ns: float) -> 
     """point["http"]: what a small question to the server took, in ms; `connect` is the network and the server's
     kernel, `answer` the server's HTTP layer. None when nobody asked."""
     connect, answer = (
-        series(telemetry, "server", f"loadgen:{name}_seconds").within(start_ns, end_ns)
+        series(telemetry, "server", f"loadgen:{name}_seconds").around(start_ns, end_ns)
         for name in ("connect", "answer")
     )
     if not len(answer) and not len(connect):

@@ -18,6 +18,7 @@ REFUSED = 0.01  # of the requests answered with 429 or 503: no accident
 OUTSIDE, OUTSIDE_MIN = 0.5, 4  # of the requests in flight neither run nor wait in the engine, and this many
 SLOW_CONNECT_MS = 20.0  # longer than any link of one site takes
 SLOW_ANSWER = 0.5  # a small question waits this share of what a request waits for its first token
+SLOW_ANSWER_MS = 1000.0  # … or this long
 KV_FULL, KV_MEAN = 0.95, 0.85
 KV_RESERVED = 0.4  # used by the tokens that are there, when the rest is set aside for those that may come
 PROMPTS_RULE, PROMPTS_NEARLY_ALL = 0.5, 0.9  # prompts take at least this share: of the time; of the tokens
@@ -206,7 +207,7 @@ def _waits_outside(e: Evidence) -> bool:
     wait = e.own("mean_ttft_ms")
     if wait is None and in_flight and e.own("achieved_rate"):  # none of them came yet: Little's law
         wait = 1000 * in_flight / (e.own("achieved_rate") or 1.0)
-    return bool(wait and small >= max(SLOW_CONNECT_MS, SLOW_ANSWER * wait))
+    return bool(wait and small >= max(SLOW_CONNECT_MS, min(SLOW_ANSWER * wait, SLOW_ANSWER_MS)))
 
 
 def _kv_cache(e: Evidence) -> str | None:
@@ -229,6 +230,8 @@ def _hardware(e: Evidence) -> Limit | None:
     if gain is not None and share is not None and (e.server("running_mean") or e.decoding):  # else its batch is a guess
         stuck = gain < GAIN_MIN or not e.at_cap
         return (Limit.PREFILL if share >= PROMPTS_RULE else Limit.DECODE) if stuck else None
+    if e.server("running_mean") is None and e.decoding is None:
+        return None  # nothing came back in the window, and the server says nothing of it
     if e.prompt_busy is not None:
         mostly_prompts = e.prompt_busy >= PROMPTS_RULE
     else:

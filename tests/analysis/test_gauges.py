@@ -140,6 +140,9 @@ def test_network_and_http_layer_are_told_apart() -> None:
         {"connect_p50_ms": 0.2, "connect_max_ms": 0.3, "answer_p50_ms": 200, "answer_max_ms": 300, "questions": 3}
     )
     assert http_section(None, 0, S) is None
+    between = http_section(telemetry(rows), 2.2 * S, 2.8 * S)  # asked once a second, or less: the last one counts
+    assert between is not None
+    assert between["answer_p50_ms"] == pytest.approx(300)
 
 
 @pytest.mark.parametrize(("error_ms", "severity"), [(0.02, None), (20.0, "error")])
