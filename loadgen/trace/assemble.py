@@ -150,7 +150,7 @@ def _epochs(draft: Draft, survey: Survey, choices: Choices, resets: Int64s) -> t
     if choices.epoch is None:
         raise BadInputError(
             f"{survey.path}: {told[0].lower()}{told[1:]}.",
-            f"Say which one with --epoch 1 … {len(resets) + 1}, or --epoch 0 for one after the other.",
+            "Choose: loadgen trace convert FILE --to loadgen --out OUT --epoch 1, or 2 …; 0 puts one after the other.",
         )
     if not 0 <= choices.epoch <= len(resets) + 1:
         raise BadInputError(f"{survey.path} has {len(resets) + 1} epochs, not {choices.epoch}.", f"{told}.")

@@ -29,6 +29,7 @@ from loadgen.trace.formats import (
     weka,
 )
 from loadgen.trace.reading import Head, digest, guarded, head_of
+from loadgen.trace.samples import sample, samples
 from loadgen.trace.table import Survey, Trace
 
 
@@ -70,12 +71,17 @@ def load_trace(
     duration_ns: int | None = None,
     bytes_per_token: float | None = None,
 ) -> Trace:
-    """The trace in a file or folder of any format in FORMATS; see Choices for the rest.
+    """The trace in a file or folder of any format in FORMATS, or a sample by its name; see Choices for the rest.
 
     Raises BadInputError with the line and the reason, for an unknown file with the formats there are."""
     path = Path(path)
     if not path.exists():
-        raise BadInputError(f"There is no trace {path}.", "Give a file; `loadgen trace fetch` knows public ones.")
+        path = sample(str(path)) or path
+    if not path.exists():
+        raise BadInputError(
+            f"There is no trace {path}.",
+            f"Give a file, or a sample: {', '.join(samples())}. `loadgen trace fetch` brings large ones.",
+        )
     head = head_of(path)
     for each in FORMATS:
         if each.matches(head):
