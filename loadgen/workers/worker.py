@@ -156,6 +156,9 @@ class Run:
         self._transport = _transport(job.transport, wiring, lambda flight: self._issuer.landed(flight))
         if worker.canary is not None and isinstance(self._transport, SocketTransport):
             self._transport.watch(worker.canary)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a run leaves no cycles: closed connections take theirs apart (tests/client/test_cycles.py)
         # Time zero comes last: what was imported and made until here takes nothing from the first request.
         self._start_ns = self._ticked_ns = time.monotonic_ns() + HEAD_START_NS
         self._offset_ns = realtime_offset_ns()
@@ -215,9 +218,6 @@ class Run:
     async def until_over(self) -> None:
         """Tick until everything has been sent and has ended, or the drain is over."""
         gc.callbacks.append(self._on_gc)
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # a run leaves no cycles: closed connections take theirs apart (tests/client/test_cycles.py)
         next_tick_ns = self._start_ns + TICK_NS
         last_due_ns = self._start_ns + (self._due[-1] if self._due else 0)
         drain_from_ns = 0
