@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from loadgen.simulator.kv_cache import BlockPool
+from loadgen.simulator.prefix_cache import PrefixCache
 from loadgen.simulator.sequence import Sequence, State
 
 
@@ -55,6 +56,7 @@ class Policy:
     """How an engine batches, and the limits that it comes with; `plan(batch, now_ns)` chooses a step.
 
     together   the members of a batch keep their places until the longest has ended
+    reuses     a prompt whose beginning is cached is computed from there; the others pad prompts to one length
     """
 
     name: str
@@ -63,6 +65,7 @@ class Policy:
     max_num_batched_tokens: int
     kv: str = "paged"
     together: bool = False
+    reuses: bool = True
 
 
 class Batch:
@@ -75,8 +78,10 @@ class Batch:
         max_num_seqs: int | None = None,
         max_num_batched_tokens: int | None = None,
         max_queue: int | None = None,
+        prefix_cache: PrefixCache | None = None,
     ) -> None:
         self.pool = pool
+        self.prefix_cache = prefix_cache
         self.policy = policy
         self.max_num_seqs = max_num_seqs or policy.max_num_seqs
         self.max_num_batched_tokens = max_num_batched_tokens or policy.max_num_batched_tokens
@@ -187,6 +192,8 @@ class Batch:
         sequence.blocks = blocks
         self.pool.free -= blocks
         self.prefilling[sequence] = None
+        if self.prefix_cache is not None:
+            sequence.computed = self.prefix_cache.admit(sequence)
         return sequence
 
     def promise(self, sequence: Sequence) -> bool:

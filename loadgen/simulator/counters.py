@@ -75,6 +75,10 @@ def metrics_text(counters: Counters, engine: Engine, lateness: Lateness, model: 
     value("counter", "vllm:prompt_tokens_total", "Prompt tokens answered.", counters.prompt_tokens)
     value("counter", "vllm:generation_tokens_total", "Tokens emitted.", counters.generation_tokens)
     value("counter", "simulator:refusals_total", "Requests answered with 429.", counters.refusals)
+    cache = engine.prefix_cache
+    if cache is not None:
+        value("counter", "vllm:prefix_cache_queries_total", "Prompt tokens looked for in the cache.", cache.queries)
+        value("counter", "vllm:prefix_cache_hits_total", "Prompt tokens found in the cache.", cache.hits)
     if max_num_seqs:
         value("gauge", "simulator:max_num_seqs", "Sequences that a batch takes.", max_num_seqs)
     name = "vllm:request_success_total"

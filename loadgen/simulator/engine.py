@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.simulator.batching import Batch, Step
+from loadgen.simulator.prefix_cache import PrefixCache
 from loadgen.simulator.sequence import Sequence, State
 
 
@@ -31,6 +32,8 @@ class Engine(Protocol):
     def preemptions(self) -> int: ...
     @property
     def step_ns(self) -> int: ...  # the time between two tokens of a sequence, now
+    @property
+    def prefix_cache(self) -> PrefixCache | None: ...  # None when every prompt is computed whole
 
     def accepts(self, count: int) -> bool: ...
     def submit(self, sequences: list[Sequence]) -> None: ...
@@ -68,6 +71,10 @@ class SteppedEngine:
     @property
     def preemptions(self) -> int:
         return self.batch.preemptions
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        return self.batch.prefix_cache
 
     def accepts(self, count: int) -> bool:
         return self.batch.accepts(count)
@@ -112,7 +119,15 @@ class FixedEngine:
     fragmentation = 0.0
     preemptions = 0
 
-    def __init__(self, ttft_ns: int, itl_ns: int, max_num_seqs: int, max_queue: int | None = None) -> None:
+    def __init__(
+        self,
+        ttft_ns: int,
+        itl_ns: int,
+        max_num_seqs: int,
+        max_queue: int | None = None,
+        prefix_cache: PrefixCache | None = None,
+    ) -> None:
+        self.prefix_cache = prefix_cache  # counts, and changes no time
         self._ttft_ns = ttft_ns
         self._max_num_seqs = max_num_seqs
         self._max_queue = max_queue
@@ -168,6 +183,8 @@ class FixedEngine:
         self.running += 1
         self._order += 1
         sequence.state = State.RUNNING
+        if self.prefix_cache is not None:
+            self.prefix_cache.admit(sequence)
         heapq.heappush(self._due, (at_ns + self._ttft_ns, self._order, sequence))
         self._look()
 

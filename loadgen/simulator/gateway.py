@@ -8,6 +8,7 @@ none: it has no timing of its own, and hands on the next request at the instant 
 from collections import deque
 
 from loadgen.simulator.engine import Engine
+from loadgen.simulator.prefix_cache import PrefixCache
 from loadgen.simulator.sequence import Sequence, State
 
 
@@ -49,6 +50,10 @@ class Gateway:
     @property
     def step_ns(self) -> int:
         return self._engine.step_ns
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        return self._engine.prefix_cache
 
     def accepts(self, count: int) -> bool:
         places = self._limit - self._inside

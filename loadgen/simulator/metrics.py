@@ -35,9 +35,10 @@ def _own(counters: Counters, engine: Engine, lateness: Lateness, model: str, max
 
 def _llama_cpp(counters: Counters, engine: Engine, lateness: Lateness, model: str, max_num_seqs: int) -> Exposition:
     steps_s = counters.itl.sum_s
+    cached = 0 if engine.prefix_cache is None else engine.prefix_cache.hits
     named = {
         "llamacpp:prompt_tokens_total": ("counter", "Number of prompt tokens processed.", counters.prompt_tokens),
-        "llamacpp:prompt_tokens_cached_total": ("counter", "Number of prompt tokens reused from the cache.", 0),
+        "llamacpp:prompt_tokens_cached_total": ("counter", "Number of prompt tokens reused from the cache.", cached),
         "llamacpp:tokens_predicted_total": (
             "counter",
             "Number of generation tokens processed.",

@@ -9,8 +9,9 @@ from loadgen.simulator.batching import Batch
 from loadgen.simulator.deployment import GIB, find_card, find_model, kv_cache_bytes, kv_tokens
 from loadgen.simulator.engine import Engine, FixedEngine, SteppedEngine
 from loadgen.simulator.gateway import Gateway
-from loadgen.simulator.kv_cache import STRATEGIES, BlockPool
+from loadgen.simulator.kv_cache import BLOCK_TOKENS, STRATEGIES, BlockPool
 from loadgen.simulator.policies import POLICIES
+from loadgen.simulator.prefix_cache import PrefixCache
 from loadgen.simulator.styles import STYLES
 from loadgen.simulator.timing import Costs, StepTime, gpu_costs
 from loadgen.units import NS_PER_MS, NS_PER_US
@@ -36,6 +37,7 @@ class Options(argparse.Namespace):
     max_model_len: int | None
     kv_cache_gib: float | None
     kv_cache_tokens: int | None
+    prefix_cache: bool
     gpu_memory_utilization: float
     efficiency: float | None
     compute_efficiency: float | None
@@ -87,6 +89,9 @@ def simulator_parser() -> Parser:
     batching = parser.add_argument_group("batching")
     batching.add_argument("--batching", default="chunked", choices=POLICIES, help="who computes what, when (chunked)")
     batching.add_argument("--kv", choices=STRATEGIES, help="blocks of 16 or 64 tokens, or all that a sequence may need")
+    batching.add_argument(
+        "--prefix-cache", action="store_true", help="compute what prompts share once (off; fixed timing: only count it)"
+    )
     batching.add_argument("--max-num-seqs", type=_count, metavar="N", help="sequences in a batch (32 when chunked)")
     batching.add_argument("--max-num-batched-tokens", type=_count, metavar="N", help="tokens in a step (2048 likewise)")
     batching.add_argument(
@@ -141,7 +146,10 @@ def _build_fixed(options: Options) -> tuple[Engine, int, int]:
     max_num_seqs = options.max_num_seqs or _UNLIMITED_SEQS
     ttft_ns = round((20 if options.ttft_ms is None else options.ttft_ms) * NS_PER_MS)
     itl_ns = round((10 if options.itl_ms is None else options.itl_ms) * NS_PER_MS)
-    engine = FixedEngine(ttft_ns, itl_ns, max_num_seqs, options.max_queue)
+    cache = None
+    if options.prefix_cache:  # without a model there is no KV cache to bound it, unless one is named
+        cache = PrefixCache(None if options.kv_cache_tokens is None else _kv_tokens(options) // BLOCK_TOKENS)
+    engine = FixedEngine(ttft_ns, itl_ns, max_num_seqs, options.max_queue, cache)
     return engine, max_num_seqs, options.max_model_len or find_model(options.model)[1]
 
 
@@ -164,7 +172,13 @@ def _build_stepped(options: Options) -> tuple[Engine, int, int]:
             f"A sequence of {max_model_len} tokens does not fit in a KV cache of {tokens} tokens.",
             "Lower --max-model-len, or give more with --gpu-memory-utilization, --kv-cache-gib or another --gpu.",
         )
-    batch = Batch(BlockPool(blocks, block_tokens), policy, max_num_seqs, budget, options.max_queue)
+    if options.prefix_cache and not policy.reuses:
+        raise BadInputError(
+            f"--batching {policy.name} pads prompts to one length: it has no prefix cache.",
+            "Leave --prefix-cache away, or choose --batching chunked.",
+        )
+    cache = PrefixCache(tokens // BLOCK_TOKENS) if options.prefix_cache else None
+    batch = Batch(BlockPool(blocks, block_tokens), policy, max_num_seqs, budget, options.max_queue, cache)
     step_time = StepTime(model, find_card(options.gpu), _costs(options))
     return SteppedEngine(batch, step_time), max_num_seqs, max_model_len
 

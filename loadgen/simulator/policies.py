@@ -112,8 +112,10 @@ POLICIES = {
         # as of                                     sequences, tokens a step, KV cache
         Policy("chunked", chunked, 32, 2048),  # today's vLLM; the sequences are this simulator's default
         Policy("splitfuse", chunked, 512, 768, "blocked"),  # DeepSpeed-MII: its ragged batch
-        Policy("continuous", continuous, 256, 4096),  # vLLM 0.2.7 with a context of 4096
+        Policy("continuous", continuous, 256, 4096, reuses=False),  # vLLM 0.2.7 with a context of 4096
         Policy("inflight", inflight, 256, 8192),  # TensorRT-LLM, guaranteed no evict
-        Policy("static", static, 8, 4096, together=True),  # Transformers; no limit of tokens, only of sequences
+        Policy(
+            "static", static, 8, 4096, together=True, reuses=False
+        ),  # Transformers; no limit of tokens, only of sequences
     )
 }

@@ -5,7 +5,7 @@ who asked: whoever wants its tokens leaves a function in `sink`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -25,6 +25,7 @@ class Sequence:
     """A prompt of `input_tokens` that will be answered with exactly `output_tokens`.
 
     `asked_tokens` is how long the answer was allowed to become, where that is more: what a careful engine promises.
+    `prefix` are the keys of the prompt's blocks where a prefix cache wants to know them (prefix_cache.py).
     `sink(due_ns)` is called by the server once per token, with the time the token was due. `first_ns` and `end_ns` are
     the due times of the first and the last token, 0 before they were.
 
@@ -38,6 +39,7 @@ class Sequence:
     output_tokens: int
     sink: Callable[[int], None] = ignore
     asked_tokens: int = 0
+    prefix: list[int] = field(default_factory=list)
     first_ns: int = 0
     end_ns: int = 0
     computed: int = 0

@@ -24,6 +24,7 @@ from loadgen.simulator.engine import Engine
 from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.listing import models_answer
 from loadgen.simulator.metrics import METRICS
+from loadgen.simulator.prefix_cache import prefix_keys
 from loadgen.simulator.protocol import Refusal, read_ask, read_body, read_token_ids
 from loadgen.simulator.replies import EventStream, Pings, refuse, reply
 from loadgen.simulator.sequence import State
@@ -210,6 +211,10 @@ class Simulator:
         if outlet is not None:
             answer.open_stream()
         sequences = [choice.sequence for choice in answer.choices]
+        if self._engine.prefix_cache is not None:
+            keys = prefix_keys(body, chat)
+            for place, sequence in enumerate(sequences):
+                sequence.prefix = keys[place * len(keys) // len(sequences)]  # the copies of a prompt stand together
         self._engine.submit(sequences)
         self._alarm.set(self._engine.next_due_ns)
         pings = None

@@ -20,6 +20,11 @@ WORD_BYTES = 6
 CHAT_TEMPLATE_TOKENS = 7  # what a chat template adds around the messages
 
 
+def pieces(text: str) -> list[str]:
+    """The tokens of a text, as texts."""
+    return _PIECE.findall(text)
+
+
 def count_tokens(text: str) -> int:
     return len(_PIECE.findall(text))
 
