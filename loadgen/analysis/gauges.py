@@ -69,7 +69,8 @@ SERVER_NAMES = {
         "sglang:cached_tokens_total",
         "llamacpp:prompt_tokens_cached_total",
     ),
-    "prefix_queries": ("vllm:prefix_cache_queries_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total"),
+    "prefix_queries": ("vllm:prefix_cache_queries_total", "sglang:prompt_tokens_total"),
+    "prefix_misses": ("llamacpp:prompt_tokens_total",),  # which leaves the cached ones out
     "prefix_hit_rate": ("sglang:cache_hit_rate", "trtllm_kv_cache_hit_rate", "trtllm:kvCacheStats.cacheHitRate"),
     "lateness_p99_s": ("simulator:lateness_seconds_p99",),
 }
@@ -240,9 +241,12 @@ def _per_s(counter: Series, start_ns: float, end_ns: float) -> float | None:
 
 def _hit_rate(known: dict[str, Series], inside: dict[str, Series], start_ns: float, end_ns: float) -> float | None:
     """Share of the prompt tokens that were found in the prefix cache, 0 to 1."""
-    hits, asked = (known[name].growth(start_ns, end_ns) for name in ("prefix_hits", "prefix_queries"))
-    if hits is not None and asked is not None and asked[0] > 0:
-        return hits[0] / asked[0]
+    names = ("prefix_hits", "prefix_queries", "prefix_misses")
+    hits, asked, missed = (known[name].growth(start_ns, end_ns) for name in names)
+    if hits is not None and (asked is not None or missed is not None):
+        total = asked[0] if asked is not None else hits[0] + missed[0]  # type: ignore[index]
+        if total > 0:
+            return hits[0] / total
     return inside["prefix_hit_rate"].mean()
 
 

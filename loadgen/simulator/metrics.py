@@ -35,9 +35,14 @@ def _own(counters: Counters, engine: Engine, lateness: Lateness, model: str, max
 
 def _llama_cpp(counters: Counters, engine: Engine, lateness: Lateness, model: str, max_num_seqs: int) -> Exposition:
     steps_s = counters.itl.sum_s
-    cached = 0 if engine.prefix_cache is None else engine.prefix_cache.hits
+    cache = engine.prefix_cache
+    processed, cached = (counters.prompt_tokens, 0) if cache is None else (cache.queries - cache.hits, cache.hits)
     named = {
-        "llamacpp:prompt_tokens_total": ("counter", "Number of prompt tokens processed.", counters.prompt_tokens),
+        "llamacpp:prompt_tokens_total": (
+            "counter",
+            "Number of prompt tokens processed, excluding cached tokens.",
+            processed,
+        ),
         "llamacpp:prompt_tokens_cached_total": ("counter", "Number of prompt tokens reused from the cache.", cached),
         "llamacpp:tokens_predicted_total": (
             "counter",

@@ -103,6 +103,17 @@ def test_counters_per_second_prefix_hits_and_who_speaks() -> None:
     assert section["preemptions"] is section["gpu"] is section["running_mean"] is None
 
 
+def test_llama_cpp_counts_what_it_computed_and_what_it_did_not_apart() -> None:
+    rows = [
+        (float(k), "server", name, step * k)
+        for k in range(10)
+        for name, step in (("llamacpp:prompt_tokens_total", 750), ("llamacpp:prompt_tokens_cached_total", 250))
+    ]
+    section = server_section(telemetry(rows), 3.2 * S, 3.8 * S)
+    assert section is not None
+    assert section["prefix_hit_rate"] == pytest.approx(0.25)
+
+
 def test_a_counter_that_was_reset_tells_nothing() -> None:
     told = telemetry([(k, "server", "vllm:prompt_tokens_total", value) for k, value in enumerate([5, 9, 1, 4])])
     section = server_section(told, 0, 3 * S)

@@ -153,6 +153,32 @@ def test_replay_capture_and_load_again_give_the_same(command, elsewhere: Path) -
     assert len({each[1] for each in ids}) == len(ids)
 
 
+@pytest.mark.parametrize(("cache", "equal"), [("", True), (" --kv-cache-tokens 512", False)])
+def test_prefixes_are_shared_as_recorded_by_the_servers_own_count(
+    command, elsewhere: Path, cache: str, equal: bool
+) -> None:
+    """Blocks of 512 that all, three or no others share, in turn with a second group, so that a small cache forgets."""
+    rows = [
+        {
+            "timestamp": 25 * row,
+            "input_length": 1536 + 100 + row,
+            "output_length": 400 if row == 29 else 3,  # the last one leaves time to read the counters
+            "hash_ids": [1000 * (row % 2), 1000 * (row % 2) + 1 + row // 6, 5000 + row, 6000 + row],
+        }
+        for row in range(30)
+    ]
+    path = written(elsewhere / "shared.jsonl", rows)
+    engine = f"simulator --ttft-ms 30 --itl-ms 4 --prefix-cache{cache}"
+    _, out, _ = command("replay", str(path), "--engine", engine, "--out", "r", "--json")
+    told = json.loads(out)["points"][0]["replay"]
+    shared = 28 * 512 + 20 * 512  # all but the first of two groups, all but the first of ten
+    assert told["hit_rate_ideal"] == pytest.approx(shared / sum(1636 + row for row in range(30)))
+    if equal:
+        assert told["hit_rate_observed"] == pytest.approx(told["hit_rate_ideal"], abs=16 / 1636)
+    else:
+        assert told["hit_rate_observed"] < told["hit_rate_ideal"] / 2
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
