@@ -138,6 +138,8 @@ def _windows(path: Path) -> list[Window]:
         if not (start < 1e9 and rate < 1e6 and shape < 1e6) or (0 < shape < 0.01):
             refuse(path, place, "start, rate or shape is out of range")
         parts.append((start, rate, match[4].lower(), shape))
+    if not parts:
+        refuse(path, 1, "it is empty")
     widths = [b[0] - a[0] for a, b in pairwise(parts)]
     widths.append(widths[-1] if widths else 600.0)
     return [Window(a, a + width, b, c, d) for (a, b, c, d), width in zip(parts, widths, strict=True)]
