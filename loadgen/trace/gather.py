@@ -138,12 +138,13 @@ def instant_ns(head: Head, line: int, value: Any, name: str) -> int:
         if (ns := iso_ns(value)) is not None:
             return ns
         value = _number(value)
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        number = Decimal(value)
-        if number.is_finite() and number >= 0:
+    if isinstance(value, Decimal):
+        if value.is_finite() and value >= 0:
             for bound, digits in _UNITS:
-                if number < bound:
-                    return int(number.scaleb(digits).to_integral_value())
+                if value < bound:
+                    return int(value.scaleb(digits).to_integral_value())
+    elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62:
+        return value * int(next(10**digits for bound, digits in _UNITS if value < bound))
     return refuse(head.path, line, f"{name} is no time" if value is not None else f"{name} is missing")
 
 
@@ -181,6 +182,8 @@ def count(head: Head, line: int, value: Any, name: str) -> int:
         value = _number(value)
     if value is None or isinstance(value, bool):
         return UNKNOWN
+    if isinstance(value, int) and value <= TOKENS_MAX:
+        return max(value, UNKNOWN)
     if isinstance(value, (int, Decimal)):
         if not Decimal(value).is_finite():
             return UNKNOWN

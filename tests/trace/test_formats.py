@@ -356,3 +356,18 @@ def test_what_is_no_trace_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadInputError, match="is a folder of no format"):
         load_trace(tmp_path / "folder")
+
+
+def test_pieces_of_a_file_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that lie across pieces, empty lines, and the line that is named when one is broken."""
+    rows = [{"timestamp": k, "input_length": k, "output_length": 1, "hash_ids": []} for k in range(40)]
+    data = b"\n\n".join(lines(*rows).splitlines())
+    whole = load_bytes("m.jsonl", data, tmp_path)
+    own = load("loadgen", tmp_path)
+    for size in (7, 64, 300):
+        monkeypatch.setattr("loadgen.trace.reading._PIECE_BYTES", size)
+        part = load_bytes("m.jsonl", data, tmp_path)
+        assert part.input_tokens.tolist() == whole.input_tokens.tolist() == list(range(40))
+        assert part.row.tolist() == whole.row.tolist() == list(range(1, 80, 2))
+        assert load("loadgen", tmp_path).row.tolist() == own.row.tolist() == [3, 2, 4]
+        assert "line 79" in refusal("m.jsonl", data.replace(b'"timestamp": 39', b'"timestamp": "x"'), tmp_path)

@@ -7,6 +7,7 @@ are unknown, unless the caller says how many bytes to take for a token.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from loadgen.trace.assemble import Choices, assemble
 from loadgen.trace.gather import Gathered, count, instant_ns, seconds_ns
 from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
 from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.units import NS_PER_MS
 
 _COMBINED = re.compile(
     r"\S+ \S+ .*?\[(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})\] "
@@ -68,7 +70,7 @@ def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
             continue
         rest = match[10].split('"', 4)[-1] if match[10].count('"') >= 4 else match[10]  # behind referer and agent
         took, length = _TIME.search(rest), _LENGTH.search(rest)
-        duration_ns = seconds_ns(took[1]) if took else UNKNOWN
+        duration_ns = int(took[1].replace(".", "")) * NS_PER_MS if took and len(took[1]) < 16 else UNKNOWN
         untimed += took is None
         stamp = f"{match[3]}-{month:02d}-{match[1]} {match[4]}{match[5]}"
         end_ns = instant_ns(head, line, stamp, "the time")
@@ -139,6 +141,7 @@ def _any(entry: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((entry[name] for name in names if entry.get(name) not in (None, "", "-")), None)
 
 
+@lru_cache(maxsize=4096)
 def asks_model(method: str, path: str) -> bool:
     """Whether a request is one for text, by its method and path."""
     return method == "POST" and _MODELS.search(path.partition("?")[0].rstrip("/")) is not None

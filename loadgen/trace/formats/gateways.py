@@ -126,5 +126,7 @@ def _sum(head: Head, line: int, usage: Record, part: str, otherwise: Any) -> int
 
 def _text(held: Any) -> str | None:
     """A prompt as messages, as a request body, or either of them written into a string."""
+    if not held:
+        return None
     found = mapping(held) or {"prompt": held}
     return prompt_text(found if {"messages", "prompt", "input"} & set(found) else {"prompt": found})

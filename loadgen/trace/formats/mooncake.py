@@ -20,7 +20,7 @@ _SIZES = (512, 16, 32, 64, 128, 256, 1024, 2048)
 MS_DIGITS = 6
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A line of the file."""
 
     timestamp: Decimal
