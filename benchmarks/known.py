@@ -6,7 +6,7 @@ clients' kernel stamps are.
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,10 @@ class KnownServer:
 
 
 @contextmanager
-def known_server(programs: Path, folder: Path, itl_ms: float) -> Iterator[KnownServer]:
-    """One for one client run, on a free port, ended and its files complete at the end of the block."""
-    command = [programs / "known_server", "0", folder / "server.log", "--itl-ms", str(itl_ms)]
+def known_server(programs: Path, folder: Path, itl_ms: float, before: Sequence[str] = ()) -> Iterator[KnownServer]:
+    """One for one client run, on a free port, ended and its files complete at the end of the block. `before` the
+    command may stand `taskset`."""
+    command = [*before, programs / "known_server", "0", folder / "server.log", "--itl-ms", str(itl_ms)]
     process = subprocess.Popen([*command, "--events", folder / "server.events"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

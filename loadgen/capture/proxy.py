@@ -1,7 +1,8 @@
 """The proxy: every request goes to the upstream server and every byte of its answer comes back as it comes.
 
-Nothing is changed but what belongs to a single connection (hop-by-hop headers). Recording is a look over the shoulder:
-references to the pieces and a stamp each; when the loop falls behind it stops before the serving suffers.
+Nothing is changed but what belongs to a single connection (hop-by-hop headers, and 100 Continue, which each side
+settles for itself). Recording is a look over the shoulder: references to the pieces and a stamp each; when the loop
+falls behind it stops before the serving suffers.
 """
 
 import asyncio
@@ -22,10 +23,10 @@ BODY_BYTES_MAX = 16 << 20  # a larger request passes in pieces and is not record
 ANSWER_BYTES_MAX = 16 << 20  # of one answer held; a longer one is recorded without its lengths
 BAD_GATEWAY = 502
 ATTEMPTS = 3  # on kept-alive connections that the upstream had closed meanwhile
-LATE_S, PAUSE_S, BEAT_S = 0.02, 1.0, 0.05  # the loop this late: no new request is recorded for that long
+BEAT_S, LATE_S, LATE_BEATS, PAUSE_S = 0.05, 0.02, 5, 1.0  # the loop late at so many beats on end: overload, one pause
 _RECORDED = ("/chat/completions", "/completions")
 _HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host")
+    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "expect")
 )
 _SESSION_HEADERS = ("X-Session-Id", "X-Conversation-Id", "Session-Id")
 
@@ -70,10 +71,12 @@ class Proxy:
         await self._client.close()
 
     async def _watch(self) -> None:
+        late = 0
         while True:
             asked = time.monotonic()
             await asyncio.sleep(BEAT_S)
-            if time.monotonic() - asked - BEAT_S > LATE_S:
+            late = late + 1 if time.monotonic() - asked - BEAT_S > LATE_S else 0
+            if late >= LATE_BEATS:  # once is a hiccup of the machine, and no recording would have helped
                 self.fall_behind()
 
     def fall_behind(self) -> None:
@@ -90,6 +93,9 @@ class Proxy:
         exchange = self._exchange(request, arrival_ns, body)
         try:
             answer = await self._ask(request, body)
+        except asyncio.CancelledError:  # the client went: so does its request
+            self._done(exchange, ABORTED)
+            raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._done(exchange, BAD_GATEWAY)
             return web.json_response(
@@ -98,7 +104,7 @@ class Proxy:
             )
         try:
             return await self._give_back(request, answer, exchange)
-        except BaseException:  # the client went: so does its request
+        except BaseException:
             answer.close()
             self._done(exchange, ABORTED)
             raise
@@ -128,9 +134,10 @@ class Proxy:
         await response.prepare(request)
         try:
             async for piece in answer.content.iter_any():
+                came_ns = time.monotonic_ns()
                 await response.write(piece)
                 if exchange is not None:
-                    self._hold(exchange, piece)
+                    self._hold(exchange, piece, came_ns)
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
             # Whoever broke off, the other end must see a broken answer too, not a complete one.
             answer.close()
@@ -158,11 +165,11 @@ class Proxy:
             return Exchange(arrival_ns, body, named)
         return None
 
-    def _hold(self, exchange: Exchange, piece: bytes) -> None:
+    def _hold(self, exchange: Exchange, piece: bytes, came_ns: int) -> None:
         if not exchange.whole:
             return
         exchange.answer.append(piece)
-        exchange.stamps_ns.append(time.monotonic_ns())
+        exchange.stamps_ns.append(came_ns)
         exchange.answer_bytes += len(piece)
         self._writer.held_bytes += len(piece)
         if exchange.answer_bytes > ANSWER_BYTES_MAX or self._writer.held_bytes > HELD_BYTES_MAX:

@@ -1,7 +1,11 @@
 """The proxy's process: one event loop, one listening socket, an orderly end."""
 
 import asyncio
+import gc
+import os
 import signal
+import socket
+import sys
 from collections.abc import Callable
 
 import uvloop
@@ -10,29 +14,47 @@ from aiohttp import web
 from loadgen.capture.proxy import Proxy
 from loadgen.errors import BadInputError
 
+BACKLOG = 4096  # connections that may come at once
+SWITCH_S = 0.0002  # the writer's thread gives way that soon when the loop has something to pass on; Python's own: 5 ms
 SHUTDOWN_S = 10.0  # running answers may go on for that long after the first Ctrl-C
 
 
-def serve(proxy: Proxy, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is told the URL. Raises BadInputError when the address cannot be had."""
-    uvloop.run(_serve(proxy, host, port, ready))
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that clients can connect to. Raises BadInputError when the address cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    except socket.gaierror:
+        problem = "no such host"
+    except OSError as error:
+        problem = os.strerror(error.errno or 0).lower()
+    raise BadInputError(f"Cannot listen on {host}:{port}: {problem}.", "Choose another address with --listen.")
 
 
-async def _serve(proxy: Proxy, host: str, port: int, ready: Callable[[str], None]) -> None:
+def url_of(listener: socket.socket) -> str:
+    """Where clients find it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(proxy: Proxy, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called when these are heeded."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is here by now stays: no collection need look at it again
+    uvloop.run(_serve(proxy, listener, ready))
+
+
+async def _serve(proxy: Proxy, listener: socket.socket, ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
     runner = web.AppRunner(proxy.application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise BadInputError(
-                f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another address with --listen."
-            ) from None
-        stop = asyncio.Event()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(each, stop.set)
-        address, bound = runner.addresses[0][:2]
-        ready(f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}")
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        ready()
         await stop.wait()
     finally:
         await runner.cleanup()

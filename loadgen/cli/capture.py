@@ -1,10 +1,11 @@
 """`loadgen capture`: a recording proxy in front of a server, until Ctrl-C."""
 
+import sys
 import time
 from pathlib import Path
 
 from loadgen.cli.flags import Parser
-from loadgen.errors import BadInputError, ExitCode
+from loadgen.errors import BadInputError, ExitCode, TargetError
 from loadgen.target import parse_target
 from loadgen.units import parse_count
 
@@ -38,19 +39,23 @@ def capture(arguments: list[str]) -> int:
     folder = options.out or Path("captures") / time.strftime("%Y%m%d-%H%M%S")
 
     from loadgen.capture.proxy import Proxy
-    from loadgen.capture.serving import serve
+    from loadgen.capture.serving import listening, serve, url_of
     from loadgen.capture.writer import TRACE, Writer
+    from loadgen.engines.asking import Asker
     from loadgen.records.folder import create
 
-    def ready(where: str) -> None:
-        print(f"Passing {where} on to {upstream.root}, writing to {folder}. Ctrl-C ends it.", flush=True)
-
-    create(folder)
-    writer = Writer(folder, upstream.root, block, options.keep_text)
-    try:
-        serve(Proxy(upstream, writer, options.session_header), host, port, ready)
-    finally:
-        writer.close()
+    with listening(host, port) as listener:  # before anything is made: the address may be in use
+        create(folder)
+        try:
+            Asker(upstream, {}).address()
+        except TargetError as error:
+            print(f"Warning: {error} Until that changes, requests are answered with 502.", file=sys.stderr)
+        writer = Writer(folder, upstream.root, block, options.keep_text)
+        words = f"Passing {url_of(listener)} on to {upstream.root}, writing to {folder}. Ctrl-C ends it."
+        try:
+            serve(Proxy(upstream, writer, options.session_header), listener, lambda: print(words, flush=True))
+        finally:
+            writer.close()
     missed = "".join(f", {count:,} missed ({reason})" for reason, count in writer.missed.items())
     print(f"{writer.recorded:,} requests recorded{missed}: {folder / TRACE}")
     return ExitCode.OK
