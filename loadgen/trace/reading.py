@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from loadgen.errors import BadInputError
 from loadgen.trace.table import Int64s
 
 TOKENS_MAX = 100_000_000  # of one request: what is beyond was never served, and sums stay far from 2⁶³
-HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 20  # a server writes much into its log before the first request
 _PIECE_BYTES = 1 << 24
 _GZIP = b"\x1f\x8b"
 
@@ -37,20 +37,8 @@ class Head:
     path: Path
     data: bytes = b""
     names: tuple[str, ...] = ()
-
-    @property
-    def line(self) -> bytes:
-        """The first line, without its end and a byte order mark."""
-        return self.data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The first line as a JSON object; empty where it is none."""
-        try:
-            found = msgspec.json.decode(self.line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+    line: bytes = b""  # the first, without its end and a byte order mark
+    record: dict[str, Any] = field(default_factory=dict)  # the first line as a JSON object; empty where it is none
 
 
 def head_of(path: Path) -> Head:
@@ -58,7 +46,16 @@ def head_of(path: Path) -> Head:
     if path.is_dir():
         return Head(path, names=tuple(sorted(each.name for each in path.iterdir())))
     with open_bytes(path) as file:
-        return Head(path, guarded(path, lambda: file.read(HEAD_BYTES)))
+        return _told_by(path, guarded(path, lambda: file.read(HEAD_BYTES)))
+
+
+def _told_by(path: Path, data: bytes) -> Head:
+    line = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    return Head(path, data, line=line, record=found if isinstance(found, dict) else {})
 
 
 def open_bytes(path: Path) -> BinaryIO:

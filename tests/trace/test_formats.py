@@ -281,6 +281,15 @@ def test_our_own_is_put_in_order_and_forgives_a_torn_end(tmp_path: Path) -> None
     assert "line 5" in refusal("own.jsonl", data, tmp_path)
 
 
+def test_a_captures_folder_is_a_trace_and_says_what_it_missed(tmp_path: Path) -> None:
+    (tmp_path / "trace.jsonl").write_bytes(SOURCES["loadgen"][1])
+    assert len(load_trace(tmp_path)) == 3
+    (tmp_path / "capture.json").write_bytes(b'{"clean": false, "missed": {"the recorder was behind": 7}}')
+    told = load_trace(tmp_path).survey.oddities
+    assert "The capture served and missed 7 requests: the recorder was behind." in told
+    assert any("did not end by itself" in each for each in told)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

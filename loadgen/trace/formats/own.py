@@ -23,7 +23,7 @@ from loadgen.trace.reading import TOKENS_MAX, Head, json_rows, open_bytes, refus
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace, column
 
 VERSION = 1
-CAPTURED = "trace.jsonl"  # in the folder of a capture
+CAPTURED, MANIFEST = "trace.jsonl", "capture.json"  # in the folder of a capture
 KEY = b"loadgen_trace"  # of the head among the metadata of a Parquet file
 EDGES = {"after_response": Edge.AFTER_RESPONSE, "after_start": Edge.AFTER_START}
 _MAGIC = b"PAR1"
@@ -60,6 +60,13 @@ class About(msgspec.Struct):
     zero: str = ""
 
 
+class Manifest(msgspec.Struct):
+    """What a capture writes beside its trace."""
+
+    clean: bool = True
+    missed: dict[str, int] = {}
+
+
 class Row(msgspec.Struct):
     """A line, as far as it is read; ranges are checked by column."""
 
@@ -92,11 +99,25 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
         about, table, lines = _parquet(path)
     else:
         about, table, lines = _jsonl(path, torn)
+    if path.name == CAPTURED:
+        survey.oddities += _told_by_the_capture(path.with_name(MANIFEST))
     if torn:
         survey.oddities.append(f"The last line ({torn[0]:,}) is torn, as after a crash: passed over.")
         survey.dropped["torn last line"] = 1
     survey.rows_read = len(lines) + len(torn)
     return assemble(_draft(path, about, table, lines), survey, choices)
+
+
+def _told_by_the_capture(path: Path) -> list[str]:
+    """What a capture says about itself in the file beside its trace."""
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return []
+    sentences = [f"The capture served and missed {count:,} requests: {why}." for why, count in told.missed.items()]
+    return (
+        sentences if told.clean else [*sentences, "The capture did not end by itself: what came last may be missing."]
+    )
 
 
 def _about(path: Path, line: bytes) -> About:

@@ -16,7 +16,7 @@ import numpy as np
 from loadgen.errors import BadInputError
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.reading import BlockId, Head, Tokens, guarded, open_bytes, refuse
+from loadgen.trace.reading import BlockId, Head, Tokens, guarded, head_of, open_bytes, refuse
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Survey, Trace
 from loadgen.units import NS_PER_MS, NS_PER_S
 
@@ -49,14 +49,8 @@ class Session(msgspec.Struct):
 def matches(head: Head) -> bool:
     if head.names:
         first = next((name for name in head.names if name.endswith(".json")), None)
-        return first is not None and _begins(head.path / first)
+        return first is not None and matches(head_of(head.path / first))
     return b'"hash_id_scope"' in head.data or (b'"block_size"' in head.data and b'"requests"' in head.data)
-
-
-def _begins(path: Path) -> bool:
-    with open_bytes(path) as file:
-        data = guarded(path, lambda: file.read(4096))
-    return matches(Head(path, data))
 
 
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
