@@ -130,7 +130,10 @@ def json_rows(
             lines: Sequence[int] = range(number, number + len(rows))
             if len(rows) != text.count(b"\n") + (not text.endswith(b"\n")):
                 lines = [place for place, line in enumerate(text.split(b"\n"), number) if line.strip()]
-            yield lines, rows
+            if len(lines) == len(rows):
+                yield lines, rows
+            else:  # objects that go on over lines, or several in one
+                yield _one_by_one(path, decoder, number, text, torn)
 
 
 def _one_by_one(

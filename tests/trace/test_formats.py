@@ -281,6 +281,13 @@ def test_our_own_is_put_in_order_and_forgives_a_torn_end(tmp_path: Path) -> None
     assert "line 5" in refusal("own.jsonl", data, tmp_path)
 
 
+@pytest.mark.parametrize("between", ["", "\n \n,"])
+def test_lines_are_objects_and_objects_are_lines(between: str, tmp_path: Path) -> None:
+    one = '{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": []}'
+    broken = one.replace(", ", between, 1) if between else one + one
+    assert "line 2" in refusal("m.jsonl", f"{one}\n{broken}\n{one}\n".encode(), tmp_path)
+
+
 def test_a_captures_folder_is_a_trace_and_says_what_it_missed(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_bytes(SOURCES["loadgen"][1])
     assert len(load_trace(tmp_path)) == 3
