@@ -203,7 +203,10 @@ def test_serve_says_where_it_is_and_leaves_nothing_behind(models: Path, tmp_path
         assert url.startswith("http://127.0.0.1:")
         assert _alive_with(port)
         server.send_signal(kind)
-        _, said = server.communicate(timeout=60)
+        try:
+            _, said = server.communicate(timeout=60)
+        finally:
+            server.kill()
     if kind is signal.SIGKILL:
         while _alive_with(port):  # its guard sees the end of its stdin and stops the engine
             os.sched_yield()

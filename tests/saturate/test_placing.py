@@ -54,7 +54,9 @@ def test_a_sweep_placed_by_a_search(
     assert code in (ExitCode.OK, ExitCode.NOT_VALID), err
     summary = json.loads((elsewhere / "s" / "summary.json").read_text())
     rates = [point["request_rate"] for point in summary["points"]]
-    assert rates == pytest.approx([0.25 * CAPACITY, 1.3 * CAPACITY], rel=0.15)
+    assert rates[1] / rates[0] == pytest.approx(1.3 / 0.25, rel=0.02)
+    # Six seconds on a machine that others use: near enough to show that the search was asked, no measurement.
+    assert rates[0] / 0.25 == pytest.approx(CAPACITY, rel=0.5)
     assert (elsewhere / "s" / placing.FOLDER / "probes.jsonl").exists()
     assert "Report: s/report.html" in out
 
