@@ -91,7 +91,9 @@ def assemble(draft: Draft, survey: Survey, choices: Choices) -> Trace:
     moved = [(int(gone[a]), int(gone[b])) for a, b in draft.joins if gone[a] >= 0 and gone[b] >= 0]
     joins = np.array([pair for pair in moved if pair[0] > pair[1]], np.int64).reshape(-1, 2)
     if len(joins) < len(moved):
-        survey.oddities.append(f"{len(moved) - len(joins):,} rows wait for an answer of a later row; they do not now.")
+        survey.oddities.append(
+            f"Rows that wait for the answer of a later row, and do not now: {len(moved) - len(joins):,}."
+        )
     texts = None if draft.texts is None else [draft.texts[k] for k in order]
     return Trace(
         arrival_ns=arrival_ns,
@@ -126,7 +128,7 @@ def _in_order(draft: Draft, survey: Survey, choices: Choices) -> tuple[Int64s, I
         return at_ns, order
     if not draft.in_order:
         survey.oddities.append(
-            f"Put in order of arrival; {len(back):,} times the next row came before it, as it may in this format."
+            f"Put in order of arrival, which the file's is not in this format; steps back: {len(back):,}."
         )
         return at_ns, np.argsort(at_ns, kind="stable")
     span = int(at_ns.max() - at_ns.min())
@@ -135,8 +137,8 @@ def _in_order(draft: Draft, survey: Survey, choices: Choices) -> tuple[Int64s, I
     if len(small):
         worst = small[np.argmin(steps[small - 1])]
         survey.oddities.append(
-            f"{len(small):,} steps back in time, the largest {format_duration(int(-steps[worst - 1]))} at line "
-            f"{draft.row[worst]:,}: put in order of arrival."
+            f"Steps back in time: {len(small):,}, the largest {format_duration(int(-steps[worst - 1]))} at line "
+            f"{draft.row[worst]:,}; put in order of arrival."
         )
     if not len(resets):
         return at_ns, np.argsort(at_ns, kind="stable")
@@ -217,7 +219,9 @@ def _moved_links(draft: Draft, order: Int64s, gone: Int64s, survey: Survey) -> t
     late = parent >= np.arange(len(order))
     if late.any():
         first = draft.row[order[np.argmax(late)]]
-        survey.oddities.append(f"{late.sum():,} rows name a parent that arrives later, the first in line {first:,}.")
+        survey.oddities.append(
+            f"Rows that name a parent which arrives later: {late.sum():,}, the first in line {first:,}."
+        )
         parent = np.where(late, UNKNOWN, parent)
     edge = _kept(draft.edge, order)
     edge = np.where(parent < 0, Edge.NONE, np.where(edge > 0, edge, Edge.AFTER_RESPONSE)).astype(np.int64)

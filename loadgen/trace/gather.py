@@ -16,9 +16,10 @@ import numpy as np
 
 from loadgen.trace.assemble import Draft
 from loadgen.trace.reading import TOKENS_MAX, Head, guarded, open_bytes, pieces_of_lines, refuse
-from loadgen.trace.table import UNKNOWN, Survey
+from loadgen.trace.table import UNKNOWN, Int64s, Survey
 from loadgen.units import NS_PER_S
 
+_NS_MAX = 2**62
 FAILED = 500  # the status of what a source calls failed without a number
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*\s*(Z|UTC|[+-]\d\d:?\d\d)?")
 # A number's size tells its unit: seconds until the year 5138, then ms, µs, ns since 1970.
@@ -59,7 +60,7 @@ class Gathered:
         self.row.append(line)
         self.input_tokens.append(input_tokens)
         self.output_tokens.append(output_tokens)
-        self.duration_ns.append(duration_ns if duration_ns >= 0 else UNKNOWN)
+        self.duration_ns.append(duration_ns if 0 <= duration_ns < _NS_MAX else UNKNOWN)
         self.session.append(str(session) if session not in (None, "") else None)
         self.model.append(model if isinstance(model, str) else "")
         self.status.append(status)
@@ -71,15 +72,12 @@ class Gathered:
 
     def draft(self, *, in_order: bool = False, absolute: bool = True) -> Draft:
         """The columns; raises BadInputError for a time that no clock shows."""
-        for line, at_ns in zip(self.row, self.at_ns, strict=True):
-            if not abs(at_ns) < 2**62:
-                refuse(self.head.path, line, "the time is out of range")
         return Draft(
-            at_ns=np.array(self.at_ns, np.int64),
+            at_ns=self._times(),
             row=np.array(self.row, np.int64),
             input_tokens=np.array(self.input_tokens, np.int64),
             output_tokens=np.array(self.output_tokens, np.int64),
-            duration_ns=np.array([min(each, 2**62) for each in self.duration_ns], np.int64),
+            duration_ns=np.array(self.duration_ns, np.int64),
             status=np.array(self.status, np.int64),
             session=self.session if any(each is not None for each in self.session) else None,
             model=self.model,
@@ -87,6 +85,15 @@ class Gathered:
             in_order=in_order,
             absolute=absolute,
         )
+
+    def _times(self) -> Int64s:
+        try:
+            found = np.array(self.at_ns, np.int64)
+        except OverflowError:
+            found = np.array([max(-_NS_MAX, min(each, _NS_MAX)) for each in self.at_ns], np.int64)
+        if (wrong := np.abs(found) >= _NS_MAX).any():
+            refuse(self.head.path, self.row[int(np.argmax(wrong))], "the time is out of range")
+        return found
 
 
 def records(head: Head, *keys: str) -> Iterator[tuple[int, dict[str, Any]]]:

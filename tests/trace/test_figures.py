@@ -1,5 +1,7 @@
 """The figures of a trace against known truth: tiny traces by hand, the published ones to the digit."""
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,13 @@ def test_repeated_rows_and_cut_lengths_are_told() -> None:
     told = inspect(made)["oddities"]
     assert "50 answers have the most tokens there are (of 128): cut by a limit, it seems." in told
     assert "Rows that repeat another one in time, lengths, session and model: 25." in told
+
+
+def test_samples_are_what_their_page_says() -> None:
+    page = (Path(__file__).parents[2] / "traces" / "README.md").read_text()
+    told = dict(re.findall(r"^\| `([\w.-]+)` \|.*\| `([0-9a-f]{64})` \|$", page, flags=re.MULTILINE))
+    assert told == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in samples().values()}
+    assert sum(path.stat().st_size for path in samples().values()) < 150_000
 
 
 @pytest.mark.parametrize("name", sorted(samples()))

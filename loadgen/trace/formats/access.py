@@ -84,7 +84,7 @@ def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
     survey.oddities.append("The log has whole seconds: what came within one second is in no order.")
     if untimed:
         survey.oddities.append(
-            f"{untimed:,} entries have no $request_time: the time is that of their END. Log it, and the start is known."
+            f"Entries without $request_time, whose time is that of the END: {untimed:,}. Log it to know the start."
         )
     return _finish(gathered, choices)
 

@@ -36,7 +36,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
         images = table.whole("NumImages")
         if images.any():
             survey.oddities.append(
-                f"{np.count_nonzero(images):,} requests carry {images.sum():,} images, which a replay does not send; "
-                "whether the prompt's tokens count them the source does not say."
+                f"Images, which a replay does not send: {images.sum():,}, in {np.count_nonzero(images) / n:.1%} of the "
+                "requests; whether the prompt's tokens count them the source does not say."
             )
     return assemble(draft, survey, choices)

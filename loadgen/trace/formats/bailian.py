@@ -47,13 +47,15 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     blocks = Blocks(BLOCK_TOKENS, offsets, chains.chain(offsets, ids))
     if len(odd := chains.misfits(blocks, inputs)):
         survey.oddities.append(
-            f"{len(odd):,} rows have another number of blocks than their length wants, the first in line "
-            f"{row[odd[0]]:,}: padding, says the source."
+            f"Rows with another number of blocks than their length wants: {len(odd):,}, the first in line "
+            f"{row[odd[0]]:,}; padding, says the source."
         )
     parent = _parents(chat, mother)
     orphans = np.count_nonzero((parent < 0) & (mother >= 0))
     if orphans:
-        survey.oddities.append(f"{orphans:,} rows go on with a chat that is not in the file: they begin sessions here.")
+        survey.oddities.append(
+            f"Rows that go on with a chat which is not in the file, and begin a session here: {orphans:,}."
+        )
     edge = np.where(parent >= 0, Edge.AFTER_RESPONSE, Edge.NONE).astype(np.int64)
     draft = Draft(at_ns, row, inputs, outputs, session=_roots(parent), parent=parent, edge=edge, blocks=blocks)
     return assemble(draft, survey, choices)

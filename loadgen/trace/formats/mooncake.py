@@ -75,7 +75,7 @@ def _size_of(head: Head, row: Int64s, input_tokens: Int64s, lengths: Int64s, sur
             if size != _SIZES[0]:
                 survey.oddities.append(f"Blocks of {size} tokens, not Mooncake's 512: found from the lengths.")
             if not filled.all():
-                survey.oddities.append(f"{np.count_nonzero(~filled):,} rows have no block ids.")
+                survey.oddities.append(f"Rows without block ids: {np.count_nonzero(~filled):,}.")
             return size
     place = int(np.argmax(filled & (-(-input_tokens // _SIZES[0]) != lengths)))
     return refuse(

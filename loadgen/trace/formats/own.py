@@ -114,7 +114,9 @@ def _told_by_the_capture(path: Path) -> list[str]:
         told = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return []
-    sentences = [f"The capture served and missed {count:,} requests: {why}." for why, count in told.missed.items()]
+    sentences = [
+        f"Requests that the capture served and missed: {count:,} ({why})." for why, count in told.missed.items()
+    ]
     return (
         sentences if told.clean else [*sentences, "The capture did not end by itself: what came last may be missing."]
     )

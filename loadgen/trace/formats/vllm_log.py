@@ -57,7 +57,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     n = len(gathered.at_ns)
     survey.oddities.append("The log has whole seconds and no year.")
     survey.oddities.append(
-        f"Of {n:,} requests {known[0]:,} have the prompt's length, {known[1]:,} the answer's. "
+        f"Lengths that are known, of {n:,} requests: {known[0]:,} of prompts, {known[1]:,} of answers. "
         "`loadgen capture` in front of the server records all."
     )
     return assemble(gathered.draft(in_order=True, absolute=False), survey, choices)

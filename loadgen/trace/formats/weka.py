@@ -73,9 +73,9 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     if len(paths) > 1:
         survey.oddities.append(f"{len(paths):,} files share no clock: all sessions begin at 0.")
     if repeated:
-        survey.oddities.append(f"{repeated:,} sessions repeat another one, apart from its id.")
+        survey.oddities.append(f"Sessions that repeat another one, apart from the id: {repeated:,}.")
     if made.lost:
-        survey.oddities.append(f"{made.lost:,} requests have no recorded service time: their answers were lost.")
+        survey.oddities.append(f"Requests without a recorded service time, whose answers were lost: {made.lost:,}.")
     offsets, ids = chains.offsets_of(np.array(made.lengths, np.int64)), chains.dense(np.concatenate(made.ids))
     if (broken := chains.broken_chain(offsets, ids)) is not None:
         place = int(np.searchsorted(offsets, broken, "right")) - 1
@@ -83,7 +83,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     blocks = Blocks(size, offsets, ids, partial_last=False)
     draft = made.draft(blocks)
     if len(odd := chains.misfits(blocks, draft.input_tokens)):
-        survey.oddities.append(f"{len(odd):,} requests have another number of blocks than their length wants.")
+        survey.oddities.append(f"Requests with another number of blocks than their length wants: {len(odd):,}.")
     return assemble(draft, survey, choices)
 
 
