@@ -131,7 +131,7 @@ def drive(
 
     recorder = Recorder(folder, plan, stream=stream, tap=overseer.ended)
     watch = _Watch(setup, plan, recorder, observer, overseer, rate, dataset, duration_ns, point, later_ns)
-    waits = bool((plan.after >= 0).any())
+    waits = bool((plan.after >= 0).any() or plan.joins)
     job = Job(
         due_ns=plan.due_ns.tobytes(),
         in_flight_max=plan.in_flight_max,
