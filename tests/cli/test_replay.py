@@ -124,6 +124,64 @@ def test_turns_wait_for_each_other_as_the_mode_says(command, elsewhere: Path, mo
         assert all(each >= 100 for each in waited)  # 300 − 200 ms of thinking
 
 
+def agent(path: Path) -> Path:
+    """Weka's format, one session: a request, a sub-agent of two that is waited for and one that is not, a second
+    request, one without an answer."""
+
+    def call(t: float, tokens: int, out: int, **given: Any) -> dict[str, Any]:
+        ids = [1000 * tokens + k for k in range(tokens // 64)]
+        return {"t": t, "type": "n", "model": "m", "in": tokens, "out": out, "hash_ids": ids} | given
+
+    inner = [call(0.0, 300, 5, api_time=1.0), call(2.0, 320, 5, api_time=1.0)]
+    alone = [call(0.0, 350, 700, api_time=1.0)]
+    requests = [
+        call(0.0, 200, 5, api_time=1.0),
+        {
+            "t": 2.0,
+            "type": "subagent",
+            "agent_id": "b",
+            "duration_ms": None,
+            "status": "async_launched",
+            "requests": alone,
+        },
+        {"t": 6.0, "type": "subagent", "agent_id": "a", "duration_ms": 4000, "status": "completed", "requests": inner},
+        call(8.0, 400, 5, api_time=1.0, think_time=2.0),
+        call(12.0, 450, 0, api_time=0.5),
+    ]
+    session = {"id": "s", "models": ["m"], "block_size": 64, "hash_id_scope": "local", "requests": requests}
+    path.write_text(json.dumps(session))
+    return path
+
+
+@pytest.mark.parametrize("mode", ["strict", "causal", "closed"])
+def test_sub_agents_are_started_and_joined_as_they_were(command, elsewhere: Path, mode: str) -> None:
+    """Four times as fast against answers of 0.7 s and more: who waits is told from who goes at the recorded time."""
+    engine = "simulator --ttft-ms 700 --itl-ms 3"
+    path = agent(elsewhere / "agent.json")
+    _, out, _ = command(
+        *("replay", str(path), "--engine", engine, "--mode", mode, "--speed", "4", "--out", "r", "--json")
+    )
+    told = json.loads(out)["points"][0]["replay"]
+    assert told["rows_treated"] == {"no output recorded: left out": 1}
+    assert (told["sent"], told["sessions"]) == (5, 1)
+    found = records("r")
+    at = {int(found["input_tokens"][k]): k for k in range(5)}
+    issued_s, done_s = (
+        {tokens: float(found[name][k]) / SECOND for tokens, k in at.items()} for name in ("issued_ns", "done_ns")
+    )
+    start_s = issued_s[200]
+    if mode == "strict":
+        recorded_s = {200: 0.0, 350: 0.5, 300: 0.5, 320: 1.0, 400: 2.0}
+        assert {tokens: pytest.approx(each - start_s, abs=0.1) for tokens, each in issued_s.items()} == recorded_s
+        return
+    for later, earlier in ((350, 200), (300, 200), (320, 300), (400, 320)):
+        assert issued_s[later] >= done_s[earlier]
+    assert issued_s[400] - done_s[320] < (0.75 if mode == "closed" else 0.2)  # it waited for nothing else
+    assert issued_s[400] < done_s[350]  # nobody waits for what was launched and left
+    if mode == "closed":
+        assert issued_s[320] - done_s[300] >= 0.25  # a second of thinking, four times as fast
+
+
 def test_replay_capture_and_load_again_give_the_same(command, elsewhere: Path) -> None:
     """Arrivals within the clock's error, lengths, sharing: what the proxy wrote is the trace that was replayed."""
     path = mooncake(elsewhere / "moon.jsonl")
