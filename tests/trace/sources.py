@@ -329,7 +329,7 @@ SOURCES: dict[str, tuple[str, bytes]] = {
         "access.log",
         (
             b'10.0.0.1 - - [16/Nov/2023:18:15:46 +0100] "POST /v1/chat/completions HTTP/1.1" '
-            b'200 512 "-" "curl/8" rt=1.250 rl=800\n'
+            b'200 512 "-" "curl/8" urt=0.900 rt=1.250 rl=800\n'
             b'10.0.0.1 - - [16/Nov/2023:18:15:47 +0100] "GET /health HTTP/1.1" 200 2 "-" "kube"\n'
             b'10.0.0.1 - - [16/Nov/2023:18:15:48 +0100] "POST /v1/completions?x=1 HTTP/1.1" 499 0 "-" "python"\n'
             b"garbage\n"

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered, count, instant_ns, seconds_ns
+from loadgen.trace.gather import Gathered, count, instant_ns, iso_ns, seconds_ns
 from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
 from loadgen.trace.table import UNKNOWN, Survey, Trace
 from loadgen.units import NS_PER_MS
 
 _COMBINED = re.compile(
-    r"\S+ \S+ .*?\[(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})\] "
+    r"\S+ \S+ .*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
     r'"([A-Z]+) (\S+)[^"]*" (\d{3}) (\d+|-)(.*)'
 )
 _MONTHS = {
@@ -28,7 +28,7 @@ _MONTHS = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
-_TIME = re.compile(r"(?:\b(?:rt|request_time|urt)[=:]\s*|(?:^|\s|\"))\"?(\d+\.\d{3})(?=\"|\s|$|,)")
+_TIME = re.compile(r"(?:\b(?:rt|request_time)[=:]\s*|(?:^|\s|\"))\"?(\d+\.\d{3})(?=\"|\s|$|,)")
 _LENGTH = re.compile(r"\b(?:rl|request_length)[=:]\s*\"?(\d+)")
 _ENVOY = re.compile(
     r'\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\] "([A-Z]+) (\S+) [^"]*" (\d{3}) \S+ '
@@ -62,23 +62,22 @@ def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
     gathered, untimed = Gathered(head, survey), 0
     for line, text in _lines(gathered):
         match = _COMBINED.fullmatch(text)
-        month = _MONTHS.get(match[2]) if match else None
-        if match is None or month is None:
+        end_ns = _stamp_ns(match[1]) if match else None
+        if match is None or end_ns is None:
             gathered.drop(NOT_AN_ENTRY)
             continue
-        if not _asks(gathered, match[6], match[7]):
+        if not _asks(gathered, match[2], match[3]):
             continue
-        rest = match[10].split('"', 4)[-1] if match[10].count('"') >= 4 else match[10]  # behind referer and agent
-        took, length = _TIME.search(rest), _LENGTH.search(rest)
+        rest = match[6].split('"', 4)[-1] if match[6].count('"') >= 4 else match[6]  # behind referer and agent
+        took = _TIME.search(rest)
+        length = _LENGTH.search(rest) if choices.bytes_per_token is not None else None
         duration_ns = int(took[1].replace(".", "")) * NS_PER_MS if took and len(took[1]) < 16 else UNKNOWN
         untimed += took is None
-        stamp = f"{match[3]}-{month:02d}-{match[1]} {match[4]}{match[5]}"
-        end_ns = instant_ns(head, line, stamp, "the time")
         gathered.add(
             line,
             end_ns - max(duration_ns, 0),
             duration_ns=duration_ns,
-            status=int(match[8]),
+            status=int(match[4]),
             input_tokens=_tokens(length[1] if length else None, choices),
         )
     survey.oddities.append("The log has whole seconds: what came within one second is in no order.")
@@ -87,6 +86,13 @@ def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
             f"Entries without $request_time, whose time is that of the END: {untimed:,}. Log it to know the start."
         )
     return _finish(gathered, choices)
+
+
+@lru_cache(maxsize=4096)
+def _stamp_ns(text: str) -> int | None:
+    """`16/Nov/2023:18:15:46 +0100` in ns since 1970; None where no calendar has it."""
+    month = _MONTHS.get(text[3:6])
+    return None if month is None else iso_ns(f"{text[7:11]}-{month:02d}-{text[:2]} {text[12:20]}{text[21:]}")
 
 
 def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
