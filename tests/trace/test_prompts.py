@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from made_traces import trace
 
+from loadgen.trace import prompts
 from loadgen.trace.prompts import block_numbers, numbers
 from loadgen.workload.calibration import Calibration
 from loadgen.workload.prompts import token_id_prompts, word_prompts
@@ -54,6 +56,23 @@ def test_words_share_as_tokens_do() -> None:
         assert len(first) == words
         assert first[: words // 2] == second[: words // 2]
         assert first[words // 2] != second[words // 2]
+
+
+def test_any_number_of_distinct_tokens_is_made_in_the_memory_of_a_few(monkeypatch) -> None:
+    """2,000,000 of them where 100,000 are kept, and the first again, as they were."""
+    monkeypatch.setattr(prompts, "NUMBERS_KEPT", 100_000)
+    rows, per_row, size = 100, 40, 500
+    ids = [[row * per_row + k for k in range(per_row)] for row in range(rows)]
+    made = trace([float(row) for row in range(rows)], blocks=ids, size=size, input_tokens=[per_row * size] * rows)
+    draw = block_numbers(made, 7)(30_000, 0, 1.0)
+    first = draw(0, per_row * size)
+    tracemalloc.start()
+    for row in range(rows):
+        assert len(draw(row, per_row * size)) == per_row * size
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 100_000 * 1.5 + 4 * 8 * per_row * size  # int64s kept, and what one prompt takes on the way
+    np.testing.assert_array_equal(draw(0, per_row * size), first)
 
 
 def test_another_process_makes_the_same() -> None:
