@@ -203,3 +203,20 @@ def test_every_limit_has_words_and_something_to_try_for_everybody(limit: Limit) 
             assert "{cap}" not in text
     engines = {engine for table in TRY.values() for engine in table}
     assert set(ALIASES.values()) <= engines | {ANY}
+
+
+def test_prompts_that_run_beside_each_other_do_not_fill_the_time() -> None:
+    """A server of constant times and 16 places, silent about itself: TTFT 20 ms, 10 ms a token, 20 tokens."""
+    light = {"median_ttft_ms": 20.1, "mean_tpot_ms": 10.0}
+    full = BUSY | {
+        "server": None,
+        "http": {"connect_p50_ms": 0.1, "answer_p50_ms": 0.3},
+        "achieved_rate": 76.2,
+        "output_throughput": 1524.0,
+        "total_token_throughput": 9000.0,
+        "mean_tpot_ms": 10.0,
+        "mean_ttft_ms": 2500.0,
+        "effective_concurrency": 200.0,
+    }
+    assert limits(full, light)[0]["code"] == Limit.SLOTS
+    assert limits(full | {"mean_tpot_ms": 25.0}, light)[0]["code"] == Limit.PREFILL  # they do slow the others down
