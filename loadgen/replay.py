@@ -17,6 +17,7 @@ from loadgen.rng import generator
 from loadgen.run import drive
 from loadgen.trace import scaling
 from loadgen.trace.chains import dense, hit_tokens
+from loadgen.trace.formats.lengths import NO_TIMES
 from loadgen.trace.prompts import block_numbers
 from loadgen.trace.sessions import Course, course
 from loadgen.trace.table import Trace
@@ -29,6 +30,11 @@ LEAD_NS = NS_PER_S  # before the first arrival: many long prompts may be due wit
 
 def shaped(trace: Trace, settings: Settings) -> Trace:
     """The part, pace and number of copies that were asked for, in this order."""
+    if NO_TIMES in trace.survey.oddities:
+        raise BadInputError(
+            f"{trace.survey.path} has no times: there is nothing to replay.",
+            f"Draw the times instead: loadgen run --request-rate 8 --dataset {trace.survey.path}",
+        )
     if settings.window is not None:
         trace = scaling.window(trace, *settings.window)
     if settings.dequantize_ns:
