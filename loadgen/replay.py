@@ -195,7 +195,8 @@ def in_words(told: dict[str, Any], plan: Plan) -> list[str]:
     """What will be replayed, before it is: a few lines for people."""
     span_s = float(plan.due_ns[-1]) / NS_PER_S
     rate = len(plan) / span_s if span_s else float(len(plan))
-    sessions = f" in {told['sessions']:,} sessions ({told['mode']})" if told["sessions"] else ""
+    number = told["sessions"]
+    sessions = f" in {number:,} session{'s' if number > 1 else ''} ({told['mode']})" if number else ""
     hit = (
         ""
         if told["hit_rate_ideal"] is None
