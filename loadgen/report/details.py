@@ -38,6 +38,7 @@ PANELS = (
     Panel("KV cache", "share in use", (("kv_cache", "KV cache"),), unit="share"),
     Panel("Failed", "req/s", (("failed", "failed"),), counts=True),
 )
+REPLAYED = Panel("Wanted and sent", "req/s", (("issued", "sent"), ("due", "wanted")), counts=True)
 _RATE_BINS = 60  # counts are drawn in about so many bins; in finer ones a rate is all jitter
 
 
@@ -61,7 +62,8 @@ def timeline(point: Point) -> Markup:
         return Markup()
     width = number(point, "timeline", "bin_s") or 1.0
     bins = _Bins(starts, width, (number(point, "window", "start_s"), number(point, "window", "end_s")))
-    figures = [figure for panel in PANELS if (figure := _panel(panel, mapping(point, "timeline"), bins))]
+    panels = (REPLAYED, *PANELS) if mapping(point, "replay") else PANELS
+    figures = [figure for panel in panels if (figure := _panel(panel, mapping(point, "timeline"), bins))]
     return element("div", *figures, class_="charts") if figures else Markup()
 
 

@@ -1,8 +1,13 @@
-"""The part of the HTML report that a replay adds: what was replayed, how faithfully, and its worst minutes."""
+"""The part of the HTML report that a replay adds: what was replayed, how faithfully, and how its minutes fared."""
 
+from loadgen.report import plots
+from loadgen.report.curves import tick_label
 from loadgen.report.markup import Markup, element
-from loadgen.report.reading import NOT_KNOWN, Point, at, mapping, number, say, sequence, words
+from loadgen.report.reading import Point, at, mapping, number, say, sequence, words
 from loadgen.units import format_number
+
+MINUTES_MIN = 3  # of fewer there is no course to look at
+TTFTS = (("p99_ttft_ms", "p99"), ("p50_ttft_ms", "p50"))
 
 
 def replay_tables(point: Point) -> list[Markup]:
@@ -16,16 +21,18 @@ def replay_tables(point: Point) -> list[Markup]:
         f"{name} {say(number(told, f'late_{key}_ms'), 'ms')}"
         for name, key in (("p50", "p50"), ("p99", "p99"), ("max", "max"))
     )
+    sessions, speed = number(told, "sessions"), number(told, "speed") or 1.0
     rows = [
         ("trace", f"{words(told, 'trace')} ({words(told, 'format')})"),
         ("sent of it", f"{say(number(told, 'sent'))} of {say(number(told, 'requests'))} requests"),
-        ("sessions", f"{say(number(told, 'sessions'))}, replayed {words(told, 'mode')}"),
+        ("pace", "as recorded" if speed == 1 else f"{speed:g} times as fast, think times too"),
+        ("sessions", f"{say(sessions)}, replayed {words(told, 'mode')}" if sessions else "none recorded"),
         ("lateness", lateness),
         (
             "faithful",
             "yes" if at(told, "faithful") is True else f"no: {'; '.join(map(words, sequence(told, 'faults')))}",
         ),
-        ("prefix hit rate", f"{_percent(told, 'hit_rate_observed')} of an ideal {_percent(told, 'hit_rate_ideal')}"),
+        *_hit_rate(told),
         ("treated", "; ".join(treated) or "nothing left out or changed"),
     ]
     facts = element(
@@ -35,26 +42,53 @@ def replay_tables(point: Point) -> list[Markup]:
         ),
         class_="facts",
     )
+    minutes = [mapping(each) for each in sequence(told, "minutes")]
+    if len(minutes) < MINUTES_MIN:
+        return [facts]
+    return [facts, element("div", _by_minute(minutes), class_="charts"), _worst(told)]
+
+
+def _hit_rate(told: dict[str, object]) -> list[tuple[str, str]]:
+    """The row about shared prefixes; none where the trace tells nothing of them."""
+    ideal, observed = number(told, "hit_rate_ideal"), number(told, "hit_rate_observed")
+    if ideal is None:
+        return []
+    seen = "the server does not say its own" if observed is None else f"the server's own count {say(observed, 'share')}"
+    return [("prefix hit rate", f"{say(ideal, 'share')} at best, {seen}")]
+
+
+def _by_minute(minutes: list[dict[str, object]]) -> Markup:
+    """TTFT over the trace's time, each percentile of what was due in that minute."""
+    starts = [(number(each, "start_s") or 0.0) / 60 for each in minutes]
+    edges = [*starts, 2 * starts[-1] - starts[-2]]
+    drawn = [(label, [number(each, key) for each in minutes]) for key, label in TTFTS]
+    frame = plots.make_frame(
+        lambda start, end: plots.linear_scale([edges[0], edges[-1]], start, end, count=7, tight=True),
+        lambda start, end: plots.linear_scale([each for _, values in drawn for each in values], start, end, count=4),
+        y_label=tick_label("ms"),
+    )
+    layers = [plots.step(frame, edges, values, f"thin s{k}", label) for k, (label, values) in enumerate(drawn)]
+    legend = plots.legend([(f"s{k}", label) for k, (label, _) in enumerate(drawn)])
+    title = "TTFT by minute"
+    svg = plots.chart(frame, layers, name=title, x_title="time since the start, min", y_title="time")
+    return element("figure", element("figcaption", element("h4", title), legend), svg, class_="chart")
+
+
+def _worst(told: dict[str, object]) -> Markup:
     heads = ("from", "due", "sent", "completed", "TTFT p50", "TTFT p99", "E2EL p99")
-    worst = [
+    rows = [
         element(
             "tr",
-            element("th", f"{say(number(each, 'start_s'))} s", scope="row"),
+            element("th", f"{(number(each, 'start_s') or 0.0) / 60:g} min", scope="row"),
             *(element("td", say(number(each, key))) for key in ("due", "sent", "completed")),
             *(element("td", say(number(each, key), "ms")) for key in ("p50_ttft_ms", "p99_ttft_ms", "p99_e2el_ms")),
         )
         for each in sequence(told, "worst")
     ]
-    table = element(
+    return element(
         "table",
         element("caption", "The worst minutes"),
         element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
-        element("tbody", *worst),
+        element("tbody", *rows),
         class_="figures",
     )
-    return [facts, table] if worst else [facts]
-
-
-def _percent(told: dict[str, object], key: str) -> str:
-    value = number(told, key)
-    return NOT_KNOWN if value is None else say(value, "share")
