@@ -29,12 +29,14 @@ class Owner(Protocol):
     """The transport, as a connection sees it."""
 
     def want_write(self, connection: "Connection", wanted: bool) -> None: ...
+    def read_again(self, connection: "Connection") -> None: ...
     def finished(self, connection: "Connection", flight: Flight) -> None: ...
     def broken(self, connection: "Connection", flight: Flight | None, outcome: Outcome, detail: str) -> None: ...
 
 
 class Connection:
-    """States: connecting → (TLS handshake) → idle ⇄ busy → closed. Level-triggered: called when the socket is ready.
+    """States: connecting → (TLS handshake) → idle ⇄ busy → closed. Edge-triggered: called once when the socket becomes
+    ready; a read that its buffer was too small for asks to be called again.
 
     `on_readable` is a closure over everything that it touches per event, which costs less than a method.
     """
@@ -55,6 +57,7 @@ class Connection:
         "sock",
         "tape",
         "used",
+        "wants_write",
     )
 
     def __init__(self, sock: socket.socket, number: int, owner: Owner) -> None:
@@ -62,6 +65,7 @@ class Connection:
         self.number = number
         self.connected = False
         self.closed = False
+        self.wants_write = True  # for the connect to be told
         self.used = False  # has carried a whole exchange before
         self.complete = False  # the parser has seen the end of the answer
         self.flight: Flight | None = None
@@ -148,6 +152,8 @@ class Connection:
                 self._nonsense(data, error)
                 return
             mark(len(body))
+            if len(data) == READ_BYTES:
+                self._owner.read_again(self)
             if self.complete:
                 self._finish()
 

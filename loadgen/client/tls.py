@@ -88,6 +88,8 @@ class TlsConnection(Connection):
         if not data:
             self._end_of_stream(data)
             return
+        if len(data) == READ_BYTES:
+            self._owner.read_again(self)
         self._encrypted_in.write(data)
         if not self.handshaken:
             self.flush()

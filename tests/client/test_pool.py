@@ -5,14 +5,17 @@ import json
 import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rigs import Peer, Rig, run_rig
 from scripted import Server, Visit, answering, chunked, http
 
-from loadgen.client.connection import RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING
+from loadgen.client.connection import READ_BYTES, RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING
 from loadgen.client.socket_transport import SocketTransport
 from loadgen.exchange import Outcome
 
 ANSWER = chunked(b"data: a\n\n", b"data: [DONE]\n\n")
+MS = 1_000_000
 LARGE = json.dumps("x" * (8 << 20)).encode()  # more than the buffers of both ends
 
 
@@ -307,6 +310,45 @@ def test_a_server_that_closes_every_connection_does_not_end_the_kernels_stamps()
         run_rig(server.url, test)
         assert server.connections == 3
     assert kept[0].fileno() == -1
+
+
+@pytest.mark.parametrize("on_the_beat", [False, True])
+@pytest.mark.parametrize("closes", [False, True])
+def test_more_than_a_read_takes_comes_whole_and_so_does_the_end_after_it(closes: bool, on_the_beat: bool) -> None:
+    """All is there at the first look, and nothing more will make the socket ready again."""
+    body = b"x" * (5 * READ_BYTES + 7)
+    head = b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if closes else b"Content-Length: %d\r\n\r\n" % len(body))
+
+    async def script(visit: Visit) -> None:
+        while await visit.request() is not None:
+            await visit.write(head + body)
+            if closes:
+                return
+
+    async def test(rig: Rig) -> None:
+        for index in range(3):
+            if on_the_beat:
+                rig.transport.tick(1)
+            landing = await rig.exchange(index)
+            assert landing.body == body
+            assert landing.done.outcome is (Outcome.TRUNCATED if closes else Outcome.OK)  # its content says if whole
+
+    with Server(script) as server:
+        run_rig(server.url, test)
+
+
+@given(st.integers(1, 100_000), st.integers(0, 500))
+@settings(max_examples=30, deadline=None)
+def test_the_beat_is_a_quarter_of_the_gap_between_a_streams_events(events: int, streams: int) -> None:
+    async def test(rig: Rig) -> None:
+        transport = rig.transport
+        assert isinstance(transport, SocketTransport)
+        transport._events, transport.counters.connections_open = events, streams
+        transport.tick(100 * MS)
+        wanted_ns = min(max(streams / events * 100 * MS / 4, MS), 2 * MS) if events > 400 else 0
+        assert transport._beat_ns == pytest.approx(wanted_ns, abs=1)
+
+    run_rig("http://127.0.0.1:9", test)
 
 
 def test_on_the_beat_and_off_it_answers_arrive_all_the_same() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rigs import Peer, Rig, run_rig
-from scripted import Server, Visit, answering, chunked
+from scripted import Server, Visit, answering, chunked, http
 
 from loadgen.exchange import Outcome
 
@@ -82,6 +82,19 @@ def test_a_large_request_over_tls(tls: ssl.SSLContext) -> None:
     with Server(answering(ANSWER), tls=tls) as server:
         run_rig(server.url, test, verify_tls=False)
         assert [len(request.body) for request in server.requests] == [len(body)] * 2
+
+
+def test_a_large_answer_over_tls(tls: ssl.SSLContext) -> None:
+    """More than one read takes, all of it there at once, and nothing after it."""
+    body = b"x" * (1 << 20)
+
+    async def test(rig: Rig) -> None:
+        for index in range(3):
+            landing = await rig.exchange(index)
+            assert (landing.done.outcome, landing.body) == (Outcome.OK, body)
+
+    with Server(answering(http(body)), tls=tls) as server:
+        run_rig(server.url, test, verify_tls=False)
 
 
 def test_a_server_that_closes_after_every_answer_costs_no_request(tls: ssl.SSLContext) -> None:
