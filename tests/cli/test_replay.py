@@ -16,6 +16,8 @@ import pytest
 from loadgen.records import folder as run_folder
 from loadgen.trace.load import load_trace
 
+from .conftest import HeldServer
+
 ENGINE = "simulator --ttft-ms 30 --itl-ms 2 --max-num-seqs 64"
 SECOND = 1_000_000_000
 
@@ -122,6 +124,22 @@ def test_turns_wait_for_each_other_as_the_mode_says(command, elsewhere: Path, mo
         assert min(waited) < 100  # nobody thinks
     else:
         assert all(each >= 100 for each in waited)  # 300 − 200 ms of thinking
+
+
+def test_a_killed_replay_has_a_report(held: HeldServer, start: Any, command, elsewhere: Path) -> None:
+    rows = [{"timestamp": 40 * row, "input_length": 20, "output_length": 5, "hash_ids": [row]} for row in range(90_000)]
+    started = start("replay", str(written(elsewhere / "hour.jsonl", rows)), "--base-url", held.url, "--out", "r")
+    held.wait_for(finished=60)
+    started.process.kill()
+    started.process.wait()
+    code, out, err = command("report", "r")
+    assert (code, err) == (0, "")
+    assert "requests were not sent" in out
+    told = json.loads((elsewhere / "r" / run_folder.SUMMARY).read_text())["points"][0]["replay"]
+    assert 0 < told["sent"] < told["requests"] == 90_000
+    assert told["faithful"] is False
+    assert f"{90_000 - told['sent']} requests were not sent" in told["faults"]
+    assert "requests were not sent" in (elsewhere / "r" / run_folder.REPORT).read_text()
 
 
 def agent(path: Path) -> Path:
