@@ -92,7 +92,7 @@ def test_it_is_the_same_every_time(tiny: Path, tmp_path: Path) -> None:
 def test_a_large_tensor_repeats_random_numbers_out_of_step_with_its_rows() -> None:
     weights = Weights(find_shape("llama-2-7b"), [])
     rows = weights.tensor("model.layers.0.mlp.up_proj.weight", (11008, 4096))
-    assert rows.std() == pytest.approx(1 / 64, rel=0.01)
+    assert rows.astype(np.float32).std() == pytest.approx(1 / 64, rel=0.01)  # in float16 some versions lose the sum
     assert len(np.unique(rows[:, :4], axis=0)) == 11008
 
 
