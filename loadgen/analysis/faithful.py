@@ -9,6 +9,7 @@ import numpy as np
 
 from loadgen.analysis.data import RunData
 from loadgen.analysis.flow import Flow
+from loadgen.analysis.gauges import server_section
 from loadgen.analysis.sample import Floats
 from loadgen.exchange import Outcome
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
@@ -36,7 +37,7 @@ def replay_section(run: RunData, flow: Flow, ttft_ns: Floats, point: dict[str, A
         if share is not None and share > LENGTH_SHARE_MAX:
             faults.append(f"{100 * share:.3g} % of the {side} lengths are not the trace's")
     minutes = _minutes(run, flow, ttft_ns)
-    server = point.get("server") or {}
+    server = server_section(run.telemetry, 0.0, flow.ended_ns) or {}  # of all of it: the last answers count too
     found: dict[str, Any] = told | {
         "late_p50_ms": p50,
         "late_p99_ms": p99,

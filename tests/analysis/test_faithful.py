@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import MS, S, plan, record, run
+from made import MS, S, plan, record, run, telemetry
 
 from loadgen.analysis.faithful import MINUTES_MAX, in_words
 from loadgen.analysis.summary import summarise
@@ -12,8 +12,9 @@ from loadgen.analysis.summary import summarise
 TOLD: dict[str, Any] = {"trace": "t.jsonl", "format": "Mooncake", "hit_rate_ideal": None, "rows_treated": {}}
 
 
-def replayed(rows: list[dict[str, Any]], planned: Any = None, **manifest: Any) -> dict[str, Any]:
-    found = summarise(run(rows, {"replay": TOLD, **manifest}, planned=planned or plan([row["due_ns"] for row in rows])))
+def replayed(rows: list[dict[str, Any]], planned: Any = None, telemetry: Any = None, **manifest: Any) -> dict[str, Any]:
+    planned = planned or plan([row["due_ns"] for row in rows])
+    found = summarise(run(rows, {"replay": TOLD, **manifest}, planned=planned, telemetry=telemetry))
     return dict(found["replay"])
 
 
@@ -110,6 +111,14 @@ def test_a_run_that_was_killed_before_it_sent_anything_has_a_section() -> None:
 def test_hit_rates_are_told_when_both_are_known() -> None:
     found = replayed([answered(k, 100.0 * k) for k in range(3)])
     assert "hit rate" not in in_words(found)
+    counted = [
+        (second, "server", f"vllm:prefix_cache_{what}_total", step * second)
+        for second in range(5)
+        for what, step in (("hits", 10 if second < 3 else 20), ("queries", 100))
+    ]  # the last of the answers come after the last due time, 0.2 s, and count
+    assert replayed(
+        [answered(k, 100.0 * k, done_ms=4000.0) for k in range(3)], telemetry=telemetry(counted), ended_ns=4 * S
+    )["hit_rate_observed"] == pytest.approx(80 / 400)
     assert "Prefix hit rate 25.0 % of an ideal 50.0 %." in in_words(
         found | {"hit_rate_ideal": 0.5, "hit_rate_observed": 0.25}
     )
