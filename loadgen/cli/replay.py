@@ -52,7 +52,7 @@ def replay(arguments: list[str]) -> int:
 
     trace = load_trace(path)
     gc.freeze()  # what is here by now stays; the decoding beside the load should not be stopped to look at it
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(2_000, 10, 100)  # young ones are looked at in 50 µs; a histogram leaves cycles of 100 kB a second
     with setting_up(settings, folder, say) as setup, choose_view(sys.stdout, settings.quiet, settings.json) as view:
         replay_trace(setup, folder, trace, say=say, observer=view)
     summary = run_folder.read_json(folder / run_folder.SUMMARY)
