@@ -11,7 +11,7 @@ import numpy as np
 
 from loadgen.trace.table import Int64s, Trace
 
-NUMBERS_KEPT = 500_000  # of blocks made lately: 4 MB; a block is made again in 15 µs, and more of them fragment the heap
+NUMBERS_KEPT = 500_000  # of blocks made lately: 4 MB; a block is made again in 15 µs, more of them scatter the heap
 _GAMMA, _MIX_1, _MIX_2 = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _OWN = 1 << 62  # ids from here on stand for what a request shares with nobody
 
