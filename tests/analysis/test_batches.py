@@ -26,7 +26,11 @@ def made(took_ms: list[float], change: Callable[[list[dict[str, Any]]], None] = 
     change(rows)
     barriers = tuple(range(2, index, 2))
     shape = {"loop": "batch", "batch_size": 2, "prompts": 4, "repeats": len(took_ms) // 2}
-    return run(rows, {"request_rate": None, "stop_ns": 1, "interrupted": True}, planned=plan([0] * index, barriers=barriers, shape=shape))
+    return run(
+        rows,
+        {"request_rate": None, "stop_ns": 1, "interrupted": True},
+        planned=plan([0] * index, barriers=barriers, shape=shape),
+    )
 
 
 def test_throughput_is_tokens_over_the_time_of_the_batches() -> None:
