@@ -233,8 +233,8 @@ def _hardware(e: Evidence) -> Limit | None:
     if e.server("running_mean") is None and e.decoding is None:
         return None  # nothing came back in the window, and the server says nothing of it
     if e.prompt_busy is not None:
-        # Prompts that took half of the engine's time would halve the pace of the tokens: where that is as ever, they ran
-        # beside each other.
+        # Prompts that took half of the engine's time would halve the pace of the tokens: where that is as ever, they
+        # ran beside each other.
         mostly_prompts = e.prompt_busy >= PROMPTS_RULE and (e.slowed is None or e.slowed >= SLOWED)
     else:
         mostly_prompts = (e.rows or 0.0) >= ROWS_OF_A_RIDGE and (e.prompt_rows or 0.0) >= PROMPTS_NEARLY_ALL
