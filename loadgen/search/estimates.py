@@ -18,6 +18,7 @@ from loadgen.search.probe import Judged, Kind, Probe, Purpose
 
 CLEAR = 1.07  # an overload by less may let the server idle now and then
 SURE = 0.03  # half an interval, as a share: of what may count against all the overloaded probes
+REFUTED = 2  # runs below the capacity that did not hold: one in some hundred fails by chance
 ALIKE = 0.99  # level at which two throughputs are the same
 
 Pairs = list[tuple[Probe, Judged]]
@@ -71,7 +72,8 @@ def capacity(made: Pairs) -> Rate | None:
     closed = [(p, j) for p, j in busy if p.kind is Kind.CLOSED]
     whole = _pool(busy) if closed and _alike(_pool(closed), over) else over  # where they differ: production is open
     floor = max((_sustained(j.throughput) for _, j in open_probes(made) if j.verdict == "stable"), default=0.0)
-    if floor > whole.high or high < whole.low:  # it did not hold what it completes, or holds more
+    refuted = sum(j.verdict == "unstable" and low < p.level < whole.low for p, j in open_probes(made))
+    if floor > whole.high or refuted >= REFUTED:  # it holds more than it completes, or does not hold that
         return _boundary(made, low, high)
     bottom = max(whole.low, min(floor, whole.value))
     return Rate(whole.value, bottom, whole.high, f"completions of {len(busy)} overloaded probes")

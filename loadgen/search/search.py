@@ -28,6 +28,7 @@ BEYOND = 1.3  # times the plateau: overloaded for certain, and the batch is full
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
+SUSTAIN_RUNS = 3  # it fails, it fails again, and the answer that was stepped back to
 SUSTAIN = 2.0  # times as long as the stable probe took
 SLO_PARTS, SLO_LEAST = 3.0, 0.06  # a probe has a third of what is left, and no less than this of the budget
 RELAXATIONS = 6.0  # times 1 / (capacity · (1 − load)²): so long a queue remembers that it began empty
@@ -159,11 +160,11 @@ def _sharpen(state: State) -> Generator[Probe, Judged, None]:
 
 
 def _sustain(state: State) -> Generator[Probe, Judged, None]:
-    """At the lower end of the interval the server must hold; when it does not, step back and say so."""
+    """At the lower end of the interval the server must hold. When it does not, once more; then step back and say so."""
     if not saturated(state.made):
         return
     longest = max((j.duration_ns for _, j in open_probes(state.made) if j.verdict == "stable"), default=0.0)
-    for _ in range(2):
+    for _ in range(SUSTAIN_RUNS):
         found = capacity(state.made)
         if found is None or not state.can_afford():
             return
@@ -171,7 +172,7 @@ def _sustain(state: State) -> Generator[Probe, Judged, None]:
         judged = yield from state.open(rate, Purpose.SUSTAIN, at_most_ns=SUSTAIN * longest)
         if judged.verdict != "unstable":
             return
-        state.notes.append(f"The sustain run at {format_number(rate)} req/s did not hold: stepping back.")
+        state.notes.append(f"The sustain run at {format_number(rate)} req/s did not hold.")
 
 
 def _within_slo(state: State) -> Generator[Probe, Judged, None]:
