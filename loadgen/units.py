@@ -64,10 +64,10 @@ def format_duration(ns: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, thousands with a comma, no exponent: `22.6`, `0.041`, `25,600`."""
+    """Three significant digits, thousands with a comma, no exponent: `22.6`, `0.041`, `25,600`; 0 below 10⁻⁹."""
     if not math.isfinite(value):
         return "—"
-    if value == 0:
+    if abs(value) < 1e-9:  # what is left of a subtraction
         return "0"
     if abs(value) >= 100:
         return f"{value:,.0f}"

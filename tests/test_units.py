@@ -87,6 +87,7 @@ def test_durations_for_people(ns, text):
         (0, "0"),
         (9.999, "10"),
         (-5.678, "-5.68"),
+        (-9.25e-18, "0"),
         (math.inf, "—"),
     ],
 )

@@ -104,7 +104,7 @@ def test_the_live_view_leaves_nothing_behind_and_the_cursor_visible() -> None:
     assert stream.getvalue().rstrip().endswith("\x1b[2K") or "\x1b[?25h" in stream.getvalue()[-200:]
 
 
-@given(st.lists(st.none() | st.floats(0, 1e6), max_size=1500), st.integers(1, 200))
+@given(st.lists(st.none() | st.floats(0, 1e6, allow_subnormal=False), max_size=1500), st.integers(1, 200))
 def test_a_trail_is_bounded_and_never_wider_than_asked(values: list[float | None], width: int) -> None:
     trail = Trail()
     for value in values:
