@@ -16,6 +16,7 @@ import threading
 
 from loadgen.errors import BadInputError, LoadgenError
 from loadgen.simulator.deployment import find_card, find_model
+from loadgen.simulator.doorway import let_in, narrow_listener
 from loadgen.simulator.front_end import FrontEnd
 from loadgen.simulator.options import Options, build_engine, parse_options
 from loadgen.simulator.server import Simulator
@@ -67,15 +68,22 @@ async def _serve(options: Options) -> None:
             options.sse_ping_interval,
         )
         try:
-            server = await loop.create_server(
-                simulator.new_connection, options.host, options.port, backlog=_BACKLOG, reuse_address=True
-            )
+            if options.connect_ms:
+                listener = stack.enter_context(narrow_listener(options.host, options.port))
+                doorway = loop.create_task(let_in(listener, simulator.new_connection, options.connect_ms / 1000))
+                stack.callback(doorway.cancel)
+            else:
+                server = await loop.create_server(
+                    simulator.new_connection, options.host, options.port, backlog=_BACKLOG, reuse_address=True
+                )
+                stack.callback(server.close)
+                listener = server.sockets[0]
         except OSError as error:
             await simulator.close()
             sentence = f"Cannot listen on {options.host}:{options.port}: {os.strerror(error.errno or 0).lower()}."
             raise BadInputError(sentence, "Choose another --port; 0 takes a free one.") from error
         ready = {
-            "ready": _url(options.host, server.sockets[0].getsockname()[1]),
+            "ready": _url(options.host, listener.getsockname()[1]),
             "model": options.models[0],
             "gpu": None if options.is_fixed else find_card(options.gpu).name,
             "max_num_seqs": max_num_seqs,
@@ -87,7 +95,6 @@ async def _serve(options: Options) -> None:
         if options.exit_with_stdin:
             threading.Thread(target=_await_end_of_stdin, args=(loop, stopped), daemon=True).start()
         await stopped.wait()
-        server.close()
         await simulator.close()
 
 

@@ -32,6 +32,7 @@ class Options(argparse.Namespace):
     kv: str | None
     gateway_limit: int | None
     http_ms: float
+    connect_ms: float
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
     max_model_len: int | None
@@ -102,6 +103,9 @@ def simulator_parser() -> Parser:
     )
     batching.add_argument(
         "--http-ms", type=_not_negative, default=0, metavar="MS", help="of a front end that takes one by one (0)"
+    )
+    batching.add_argument(
+        "--connect-ms", type=_not_negative, default=0, metavar="MS", help="between two connections that are let in (0)"
     )
     timing = parser.add_argument_group("timing")
     timing.add_argument("--efficiency", type=_share, metavar="SHARE", help="of both of the GPU's limits, instead of:")

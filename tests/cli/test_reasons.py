@@ -43,3 +43,17 @@ def test_the_limit_that_was_provoked(command: Command, code: str) -> None:
     assert point["server"]["engine"] == "simulator"
     assert point["server"]["cap"] is not None
     assert point["http"]["connect_p50_ms"] < point["http"]["answer_p50_ms"]
+
+
+def test_a_narrow_way_to_the_server_is_the_network(command: Command) -> None:
+    """The engine has room, but connections are let in one by one: the scrapes wait for theirs too."""
+    _, out, _ = command(
+        *("run", "--engine", "simulator --gpu h100 --max-num-seqs 256 --connect-ms 300", "--request-rate", "60"),
+        *("--dataset", "random", "--input-len", "32", "--output-len", "100", "--duration", "3s", "--drain", "200ms"),
+        *("--warmup", "500ms", "--seed", "1", "--json"),
+    )
+    point: dict[str, Any] = json.loads(out)["points"][0]
+    of_the_server = [each for each in limits(point) if each["code"] != "LIMIT_CLIENT"]
+    assert of_the_server[0]["code"] == "LIMIT_NETWORK", limits(point)
+    assert "onnecting took" in of_the_server[0]["seen"]
+    assert (point["achieved_rate"] or 0.0) < 30
