@@ -44,11 +44,16 @@ def test_the_error_is_what_the_stamp_is_off_by(pair) -> None:
 
 def test_reading_late_is_no_error_of_the_kernels_stamp(pair) -> None:
     writing, canary = pair
-    written_ns = time.monotonic_ns()
-    write(writing, written_ns)
-    select.select([], [], [], 0.2)  # the reader is busy elsewhere
-    canary.on_readable()
-    assert canary.readings(realtime_offset_ns())["canary_error_ns"] < 100 * MS
+    busy_ns = 50 * MS  # the reader is elsewhere for so long
+    errors_ns = []
+    for _ in range(20):  # Linux begins to stamp a moment after the first socket has asked
+        write(writing, time.monotonic_ns())
+        select.select([], [], [], busy_ns / 1e9)
+        canary.on_readable()
+        errors_ns.append(canary.readings(realtime_offset_ns())["canary_error_ns"])
+        if errors_ns[-1] < busy_ns / 2:
+            return
+    raise AssertionError(errors_ns)
 
 
 def test_of_several_writes_in_one_read_the_last_counts(pair) -> None:
