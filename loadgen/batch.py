@@ -15,7 +15,7 @@ from loadgen.progress import Observer, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
 from loadgen.rng import generator
-from loadgen.run import drive, header_of
+from loadgen.run import drive, header_of, started_of
 from loadgen.schedule.batches import batch_plan, parse_batch_sizes
 from loadgen.units import NS_PER_MS, format_duration, format_number
 from loadgen.workload.lengths import ALL
@@ -49,7 +49,7 @@ def batch(
         name = f"{number:02d}-{Path(dataset).stem}-batch-{size}"
         point = _cell(setup, folder / name, dataset, size, prompts, (number, len(cells)), observer)
         points.append(point | {"run": name})
-        header = header or header_of(setup, folder / name)
+        header = header or header_of(setup, started_of(folder / name))
         cut = setup.interrupts.count > 0
         summary = write_batch(folder, header | {"cut": cut or number < len(cells)}, points)
         point_done(points[-1])

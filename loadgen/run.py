@@ -195,14 +195,24 @@ def _manifest(setup: SetUp, plan: Plan, rate: str | float | None, dataset: str, 
         "hardware": setup.hardware,
         "settings": described(setup.settings),
         "machine": {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()},
-        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "started": in_utc(started),
         "clean": False,
         "cut": True,
     }
 
 
-def header_of(setup: SetUp, first_run: Path) -> dict[str, Any]:
-    started = run_folder.read_json(first_run / run_folder.MANIFEST)["started"]
+def in_utc(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601, in whole seconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def started_of(run: Path) -> str:
+    """When the run in that folder began."""
+    return str(run_folder.read_json(run / run_folder.MANIFEST)["started"])
+
+
+def header_of(setup: SetUp, started: str) -> dict[str, Any]:
+    """What the summary of a folder of runs says beside its points."""
     return {
         "tool": {"name": "loadgen", "version": loadgen.__version__},
         "command": command_line(),

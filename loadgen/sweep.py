@@ -12,7 +12,7 @@ from loadgen.prepare import SetUp
 from loadgen.progress import Observer, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
-from loadgen.run import header_of, run_once, write_reports
+from loadgen.run import header_of, run_once, started_of, write_reports
 from loadgen.schedule.rates import parse_rates
 from loadgen.units import NS_PER_S
 from loadgen.workload.lengths import ALL, DATASETS
@@ -63,7 +63,7 @@ def sweep(
             observer=observer,
         )
         points.append(point | {"run": name})
-        header = header or header_of(setup, folder / name)
+        header = header or header_of(setup, started_of(folder / name))
         write_sweep(folder, header | {"cut": setup.interrupts.count > 0 or number < len(runs)}, points)
         point_done(points[-1])
         if setup.interrupts.count:

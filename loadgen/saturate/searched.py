@@ -4,11 +4,9 @@ summary.json and report.html, which are made from these and can be made again.
 
 import dataclasses
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import loadgen
 from loadgen.analysis import reasons
 from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.analysis.sweep import SCHEMA
@@ -17,7 +15,7 @@ from loadgen.errors import RunFolderError
 from loadgen.prepare import SetUp
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
-from loadgen.run import command_line, write_reports
+from loadgen.run import header_of, in_utc, write_reports
 from loadgen.search import journal, telling
 from loadgen.search.journal import Entry
 from loadgen.search.probe import Kind, Workload
@@ -61,17 +59,8 @@ def opened(setup: SetUp, folder: Path, limits: Limits, workload: Workload) -> li
             )
         return journal.mended(folder)
     run_folder.create(folder)
-    started = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    header = {
+    header = header_of(setup, in_utc(time.time())) | {
         "schema": SCHEMA,
-        "tool": {"name": "loadgen", "version": loadgen.__version__},
-        "command": command_line(),
-        "target": setup.target,
-        "dataset": setup.settings.dataset,
-        "seed": setup.settings.seed,
-        "started": started,
-        "slo": setup.slo.as_dict() if setup.slo else None,
-        "settings": settings,
         "limits": dataclasses.asdict(limits),
         "workload": dataclasses.asdict(workload),
     }
