@@ -95,13 +95,14 @@ def _measure(command: str, settings: Settings, folder: Path, say: Any, view: Any
     from loadgen.batch import batch as run_batch
     from loadgen.prepare import setting_up
     from loadgen.run import DURATION_NS_DEFAULT, run_once
-    from loadgen.saturate import placing
     from loadgen.sweep import sweep as run_sweep
 
     gc.freeze()  # what is imported by now stays; the decoding beside the load should not be stopped to look at it
     gc.set_threshold(50_000, 20, 100)
     with setting_up(settings, folder, say) as setup, view:
         if settings.rates == AUTO:
+            from loadgen.saturate import placing  # 25 ms that no other command need wait for
+
             placed = placing.rates(setup, folder, observer=view, point_done=view.point_done)
             if placed is None:
                 return run_folder.read_json(folder / placing.FOLDER / run_folder.SUMMARY)
