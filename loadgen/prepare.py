@@ -130,9 +130,11 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             extra=settings.extra_body,
         )
         protocol.context_max = protocol.context_max or about.get("max_model_len")
-        if tokenizer is None and not protocol.vocabulary and about.get("folder"):
-            with contextlib.suppress(BadInputError):  # an engine started by us has its tokenizer beside it
-                tokenizer = load_tokenizer(Path(about["folder"]))
+        # An engine that we started has its tokenizer beside it; so has one that calls its model by a folder of ours.
+        beside = Path(about.get("folder") or protocol.model)
+        if tokenizer is None and not protocol.vocabulary and beside.is_absolute():
+            with contextlib.suppress(BadInputError):
+                tokenizer = load_tokenizer(beside)
         made = _made_prompts(settings.prefix_len, asker, protocol, tokenizer)
         for warning in protocol.warnings:
             say(f"Warning: {warning}")
