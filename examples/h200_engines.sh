@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
 #
-#   OUT=results examples/h200_engines.sh vllm | transformers | mii | llamacpp_build | llamacpp | rehearsal
+#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | mii | llamacpp_build | llamacpp | rehearsal
 #
 # Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
 # says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-PART=${1:?which part: vllm, transformers, mii, llamacpp_build or llamacpp}
+PART=${1:?which part: vllm, vllm_more, transformers, mii, llamacpp_build or llamacpp}
 OUT=${OUT:-runs/h200}
 PARCEL=${PARCEL:-.parcel}
 W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
@@ -37,9 +37,10 @@ keep() {  # small things only; the records stay behind
     --exclude='*.hlog' results && mv "$OUT/$PART.tar.xz.new" "$OUT/$PART.tar.xz"
 }
 
-finish() {
+finish() {  # the records too, in pieces of 15 MB: another version of loadgen may judge them anew
   stop
   keep
+  tar -C "$W/$PART" -c results | xz -1 -T0 | split -b 15M -d - "$OUT/$PART-records.tar.xz."
   say "done: $(du -h "$OUT/$PART.tar.xz" | cut -f1) in $OUT/$PART.tar.xz"
 }
 
@@ -94,19 +95,31 @@ sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far 
   [ -n "$GPU" ] && common+=(--gpu "$GPU")
   step sweep-s2s 75 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 8s --drain 10s --warmup 2s
   step sweep-l2s 75 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 8s --drain 12s --warmup 2s
-  step sweep-s2l 110 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 12s --drain 20s --warmup 4s
+  step sweep-s2l 110 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 24s --drain 15s --warmup 8s
 }
 
-part_vllm() {
-  unpack vllm "$W/vllm/site"; say "unpacked"
+start_vllm() {
   [ -d "$W/models/shape" ] || python3 -m loadgen model llama-2-7b "$W/models/shape" --no-weights --context 4096
   export VLLM_USE_FLASHINFER_SAMPLER=0 VLLM_USE_DEEP_GEMM=0
   start 200 vllm --served-model-name llama-2-7b --model "$W/models/shape" --dummy-weights --dtype bfloat16 --max-model-len 4096 --max-num-seqs 256 \
-    --gpu-memory-utilization 0.9 --no-enable-prefix-caching --attention-backend FLASH_ATTN || return 1
+    --gpu-memory-utilization 0.9 --no-enable-prefix-caching --attention-backend FLASH_ATTN
+}
+
+part_vllm() {
+  unpack vllm "$W/$PART/site"; say "unpacked"
+  start_vllm || return 1
   sweeps llama-2-7b 16,64,128,256 8,16,32,64 4,8,16,32
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
   step saturate-l2s 90 saturate "${common[@]}" --dataset l2s --budget 75s --slo ttft_p99=500ms,tpot_p99=50ms
   step sweep-s16k 60 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,6 --duration 8s --drain 30s --warmup 2s
+}
+
+part_vllm_more() {  # what the first call was too short for: answers of 600 tokens, and the limit of short ones
+  unpack vllm "$W/$PART/site"; say "unpacked"
+  start_vllm || return 1
+  common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
+  step sweep-s2l 130 sweep "${common[@]}" --dataset s2l --rates 8,16,24 --duration 24s --drain 15s --warmup 8s
+  step saturate-s2s 75 saturate "${common[@]}" --dataset s2s --budget 60s --slo ttft_p99=200ms,tpot_p99=20ms
 }
 
 part_transformers() {
@@ -126,7 +139,7 @@ part_mii() {
   export PATH=$W/mii/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
   export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
   start 330 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
-  sweeps "$MODEL" 4,16,64 4,8,16 2,4,8
+  sweeps "$MODEL" 4,16,64 4,8,16 2,6
   step batch-s2s 50 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
 }
 
@@ -177,9 +190,9 @@ part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought b
   export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
   start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
-  sweeps llama-2-7b 4,16,32,64 2,4,8,16 1,2,4,8
-  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
-  step saturate-s2s 90 saturate "${common[@]}" --dataset s2s --budget 75s
+  sweeps llama-2-7b 4,16,32 4,8,16 2,4
+  step batch-s2s 45 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-s2s 90 saturate "${common[@]}" --dataset s2s --budget 60s
 }
 
 part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
@@ -193,10 +206,10 @@ part_rehearsal() {  # the same steps, a small model, no GPU: does everything hol
 trap finish EXIT
 trap 'exit 130' INT TERM
 unpack common "$W/common"
-[ "$PART" = vllm ] && ulimit -n 65536 2>/dev/null
+ulimit -n 65536 2>/dev/null
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
 python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
 case $PART in
-  vllm | transformers | mii | llamacpp_build | llamacpp | rehearsal) "part_$PART" ;;
+  vllm | vllm_more | transformers | mii | llamacpp_build | llamacpp | rehearsal) "part_$PART" ;;
   *) echo "there is no part '$PART'" >&2; exit 2 ;;
 esac
