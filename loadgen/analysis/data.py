@@ -19,6 +19,7 @@ from loadgen.analysis.sample import Floats, Int64s
 from loadgen.exchange import Outcome
 from loadgen.plan import Plan
 from loadgen.records.schema import RECORD
+from loadgen.records.texts import Texts
 from loadgen.units import NS_PER_MS
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -63,32 +64,23 @@ def run_data(
 ) -> RunData:
     """Reads RECORD batches one by one; how they are cut makes no difference. `gaps` may be given to set its limit."""
     gaps, tokens = gaps or Gaps(), TimeBins()
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in _NUMBERS + _DERIVED}
-    texts: dict[str, list[pa.Array]] = {name: [] for name in _TEXTS}
+    grown = {name: bytearray() for name in _NUMBERS + _DERIVED}  # they grow in place: no second copy at the end
+    texts = {name: Texts() for name in _TEXTS}
     for batch in batches:
         numbers = {name: _floats(batch.column(name)) for name in _NUMBERS}
         for name in _TEXTS:
-            texts[name].append(batch.column(name))
+            texts[name].add(batch.column(name))
         for name, values in (numbers | _reduce(batch, numbers, gaps, tokens)).items():
-            parts[name].append(values)
-    columns: Columns = {name: np.concatenate([np.empty(0), *parts[name]]) for name in _NUMBERS}
-    columns |= {name: np.concatenate([np.empty(0, np.int64), *parts[name]]) for name in _DERIVED}
-    columns |= {name: _objects(texts[name]) for name in _TEXTS}
+            grown[name] += values.tobytes()
+    columns: Columns = {name: np.frombuffer(grown[name], np.float64) for name in _NUMBERS}
+    columns |= {name: np.frombuffer(grown[name], np.int64) for name in _DERIVED}
+    columns |= {name: words.objects() for name, words in texts.items()}
     return RunData(columns, plan, gaps, tokens, telemetry, manifest or {})
 
 
 def _floats(column: pa.Array) -> Floats:
     values = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
     return np.asarray(values, np.float64)
-
-
-def _objects(arrays: list[pa.Array]) -> npt.NDArray[np.object_]:
-    """Every distinct text once, however many rows have it."""
-    encoded = pa.chunked_array(arrays, pa.string()).combine_chunks().fill_null("").dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):  # what an old pyarrow makes of no chunks
-        encoded = encoded.combine_chunks()
-    words = np.array([*encoded.dictionary.to_pylist(), ""], dtype=object)
-    return words[encoded.indices.to_numpy(zero_copy_only=False)] if len(encoded) else np.empty(0, object)
 
 
 def _reduce(batch: pa.RecordBatch, numbers: dict[str, Floats], gaps: Gaps, tokens: TimeBins) -> dict[str, Int64s]:

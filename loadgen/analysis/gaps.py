@@ -1,4 +1,4 @@
-"""The gaps between token events, reduced as they stream by: exact up to four million, then counted in log buckets.
+"""The gaps between token events, reduced as they stream by: exact up to a million, then counted in log buckets.
 
 This is what keeps memory from growing with tokens. Rows are requests; only those that ended well are handed in.
 Three significant digits: a bucket is at most 1/1024 of its value wide. Slices of issue time (32 to 64 of them) keep the
@@ -10,7 +10,7 @@ import numpy as np
 from loadgen.analysis.sample import Floats, Int64s, Sample, merged
 from loadgen.units import NS_PER_MS
 
-EXACT_MAX = 4_000_000
+EXACT_MAX = 1_000_000  # 8 MB, and four times that while they are sorted: an hour needs no more than ten minutes
 SLICES = 64
 _DIGIT_BITS = 10  # 2^10 buckets an octave: three significant digits
 _BUCKETS = (42 - _DIGIT_BITS) << _DIGIT_BITS  # up to 2^42 ns, more than an hour
@@ -35,9 +35,9 @@ class Gaps:
 
     def __init__(self, exact_max: int = EXACT_MAX) -> None:
         self._exact_max = exact_max
-        self._exact: list[Int64s] | None = []
+        self._exact: bytearray | None = bytearray()  # int64; these grow in place
+        self._per_row, self._issued_ns = bytearray(), bytearray()  # int64 per row: how many gaps, when it was issued
         self._total = 0
-        self._rows: list[tuple[Int64s, Int64s]] = []  # per batch: gaps per row, issued_ns per row
         self._slice_ns = NS_PER_MS
         self._buckets: dict[int, Int64s] = {}
 
@@ -47,16 +47,16 @@ class Gaps:
 
     def add(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:
         """`gaps_ns` of the next rows, `per_row[i]` of them for row i; a gap below 0 (clock step) counts as 0."""
-        gaps_ns = np.maximum(gaps_ns, 0)
+        gaps_ns, issued_ns = np.maximum(gaps_ns, 0), np.maximum(issued_ns, 0)
         self._total += len(gaps_ns)
-        self._rows.append((per_row, np.maximum(issued_ns, 0)))
+        self._per_row += per_row.astype(np.int64).tobytes()
+        self._issued_ns += issued_ns.tobytes()
         if self._exact is None:
-            self._count(gaps_ns, *self._rows[-1])
+            self._count(gaps_ns, per_row, issued_ns)
             return
-        self._exact.append(gaps_ns)
+        self._exact += gaps_ns.tobytes()
         if self._total > self._exact_max:
-            for gaps, row in zip(self._exact, self._rows, strict=True):
-                self._count(gaps, *row)
+            self._count(_int64s(self._exact), _int64s(self._per_row), _int64s(self._issued_ns))
             self._exact = None
 
     def _count(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:
@@ -88,13 +88,12 @@ class Gaps:
 
     def _exact_parts(self, part: Int64s, parts: int) -> list[Sample]:
         assert self._exact is not None
-        gaps_ns = np.concatenate([np.empty(0, np.int64), *self._exact])
-        per_row = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._rows)])
-        part_of_gap = np.repeat(part, per_row)
+        gaps_ns = _int64s(self._exact)
+        part_of_gap = np.repeat(part.astype(np.int8 if parts < 128 else np.int64), _int64s(self._per_row))
         return [Sample(np.sort(gaps_ns[part_of_gap == each].astype(np.float64))) for each in range(parts)]
 
     def _bucket_parts(self, part: Int64s, parts: int) -> list[Sample]:
-        issued_ns = np.concatenate([issued for _, issued in self._rows])
+        issued_ns = _int64s(self._issued_ns)
         filled = [each for each in range(parts) if (part == each).any()]
         starts_ns = [issued_ns[part == each].min() for each in filled]
         counts = np.zeros((parts, _BUCKETS), np.int64)
@@ -104,3 +103,8 @@ class Gaps:
                 counts[filled[int(np.searchsorted(starts_ns, middle, side="right")) - 1]] += of_slice
         values = middle_ns(np.arange(_BUCKETS))
         return [Sample(values[each > 0], each[each > 0]) for each in counts]
+
+
+def _int64s(grown: bytearray) -> Int64s:
+    """What has been gathered, seen as numbers; while they are seen, no more can be gathered."""
+    return np.frombuffer(grown, np.int64)

@@ -151,17 +151,27 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
     """All readings of one gauge; those of one scrape, from several label sets, are added up."""
     if telemetry is None or not telemetry.num_rows:
         return NOTHING
-    plain = pc.replace_substring_regex(telemetry["name"], r"\{.*$", "")
-    chosen = telemetry.filter(pc.and_(pc.equal(telemetry["source"], source), pc.equal(plain, name)))
-    values = chosen["value"].to_numpy().astype(np.float64)
-    times_ns = chosen["time_ns"].to_numpy().astype(np.float64)
+    sources, names = _encoded(telemetry["source"]), _encoded(telemetry["name"])
+    texts = names.dictionary.to_pylist()
+    called = np.array([text.partition("{")[0] == name for text in texts], np.bool_)
+    spoken = np.array([text == source for text in sources.dictionary.to_pylist()], np.bool_)
+    number = names.indices.to_numpy()
+    rows = np.flatnonzero(called[number] & spoken[sources.indices.to_numpy()])
+    values = telemetry["value"].to_numpy()[rows].astype(np.float64)
+    times_ns = telemetry["time_ns"].to_numpy()[rows].astype(np.float64)
     known = np.isfinite(values)
-    labelled = any("{" in each for each in pc.unique(chosen["name"]).to_pylist())
+    labelled = any("{" in texts[each] for each in np.unique(number[rows]).tolist())
     if labelled:
         moments, place = np.unique(times_ns[known], return_inverse=True)
         return Series(moments, np.bincount(place, values[known], len(moments)).astype(np.float64))
     order = np.argsort(times_ns[known], kind="stable")
     return Series(times_ns[known][order], values[known][order])
+
+
+def _encoded(texts: pa.ChunkedArray) -> pa.DictionaryArray:
+    """As the run folder gives it; a table made otherwise is brought into that form."""
+    whole = texts.combine_chunks()
+    return whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
 
 
 def server_series(telemetry: pa.Table | None, what: str) -> Series:
@@ -221,7 +231,8 @@ def http_section(telemetry: pa.Table | None, start_ns: float, end_ns: float) -> 
 def _speaker(telemetry: pa.Table | None) -> str | None:
     if telemetry is None:
         return None
-    names = pc.unique(telemetry.filter(pc.equal(telemetry["source"], "server"))["name"]).to_pylist()
+    spoken = telemetry.filter(pc.equal(telemetry["source"].cast(pa.string()), "server"))["name"]
+    names = spoken.unique().to_pylist()
     return next((engine for prefix, engine in SPEAKERS if any(name.startswith(prefix) for name in names)), None)
 
 

@@ -19,6 +19,14 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 DISPERSION_WIDTHS_S = (1, 4, 10)
 DISPERSION_WINDOWS_MIN = 8  # fewer counts have no variance worth a number
 CPU_SPAN_NS = 5 * NS_PER_S
+GAUGES = (  # of the load process, that are read here; it tells more
+    "cpu_fraction",
+    "canary_error_ns",
+    "read_delay_p99_ns",
+    "loop_lag_max_ns",
+    "gc_pause_max_ns",
+    "clock_step_ns",
+)
 
 
 def client_section(run: RunData, flow: Flow, window: Window, inside: Bools, lag: Lag) -> dict[str, Any]:

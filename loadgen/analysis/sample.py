@@ -78,7 +78,8 @@ def merged(samples: Sequence[Sample]) -> Sample:
         return Sample(np.empty(0))
     values = np.concatenate([each.values for each in samples])
     if all(each.counts is None for each in samples):
-        return Sample(np.sort(values))
+        values.sort()  # where it is: there may be a million
+        return Sample(values)
     counts = [np.ones(len(each.values), np.int64) if each.counts is None else each.counts for each in samples]
     distinct, place = np.unique(values, return_inverse=True)
     return Sample(distinct, np.bincount(place, np.concatenate(counts), len(distinct)).astype(np.int64))
