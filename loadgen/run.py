@@ -12,6 +12,7 @@ from typing import Any
 import loadgen
 from loadgen.analysis.data import run_data
 from loadgen.analysis.efficiency import efficiency, find_hardware
+from loadgen.analysis.measurer import GAUGES
 from loadgen.analysis.reasons import limits
 from loadgen.analysis.saturation import is_saturated
 from loadgen.analysis.slo import parse_slo
@@ -340,7 +341,7 @@ def write_reports(folder: Path, plan: Plan | None = None, manifest: dict[str, An
     manifest = manifest or run_folder.read_json(folder / run_folder.MANIFEST)
     plan = plan or load_plan(folder / run_folder.PLAN)
     slo_text = (manifest.get("slo") or {}).get("text")
-    data = run_data(run_folder.read_records(folder), plan, run_folder.read_telemetry(folder), manifest)
+    data = run_data(run_folder.read_records(folder), plan, run_folder.read_telemetry(folder, GAUGES), manifest)
     point = summarise(data, parse_slo(slo_text) if slo_text else None) | {"dataset": manifest.get("dataset")}
     if manifest.get("hardware"):
         point["efficiency"] = efficiency(point, find_hardware(manifest["hardware"], ""))
