@@ -5,6 +5,7 @@ It parses and prints; every number is profile/'s. torch is needed here and nowhe
 
 import argparse
 import json
+import lzma
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from loadgen.cli.roofline import read_model
 from loadgen.errors import BadInputError, ExitCode, LoadgenError
 from loadgen.profile import tables
 from loadgen.profile.bench import Bench, open_bench
+from loadgen.profile.conclusions import conclude
 from loadgen.profile.document import describe
 from loadgen.profile.grid import coarse_first
 from loadgen.profile.measure import Profile, Wanted, measure
@@ -31,6 +33,7 @@ from loadgen.roofline.gpus import GPUS, find_gpu
 from loadgen.roofline.transformer import PRESETS, Transformer
 from loadgen.units import NS_PER_S, parse_count, parse_duration_ns
 
+BATCH, SEQ = "1,8,32", "1024"
 SWEEP = "1,2,4,8,16,24,32,48,64,96,128,160,192,224,256,320,384,448,512,768,1024,2048"
 SWEEP_QUICK = "1,2,4,8,16,32,64,128,256,512,1024"
 PHASES: Mapping[str, tuple[Phase, ...]] = {
@@ -52,8 +55,8 @@ def profile_parser() -> Parser:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it, with a tiny model")
     parser.add_argument("--gpu", metavar="GPU", help="whose datasheet stands beside (default: by the device's name)")
     parser.add_argument("--limits", choices=("measured", "datasheet"), default="measured", help="of the floors shown")
-    parser.add_argument("--batch", metavar="N,N", default="1,8,32", help="sequences at a time (default: %(default)s)")
-    parser.add_argument("--seq", metavar="N,N", default="1024", help="tokens of each sequence (default: %(default)s)")
+    parser.add_argument("--batch", metavar="N,N", help=f"sequences at a time (default: {BATCH}); of files, those shown")
+    parser.add_argument("--seq", metavar="N,N", help=f"tokens of each sequence (default: {SEQ}); of files, those shown")
     parser.add_argument("--phase", choices=tuple(PHASES), default="both")
     parser.add_argument("--sweep", metavar="N,N", help="batches of the linear layers' sweep; 'none' leaves it out")
     parser.add_argument("--repeats", metavar="N", default="20", help="samples of each module (default: %(default)s)")
@@ -84,10 +87,13 @@ def profile(arguments: list[str]) -> int:
             model, wanted = read_model(options.models[0]), _wanted(options, arguments)
             if options.selftest:
                 return _selftest(open_bench(options.device, plain=options.plain), model)
-            documents = [_measure(options, model, wanted)]
+            documents, command = [_measure(options, model, wanted)], ""
+        else:
+            documents = [_chosen(options, document) for document in documents]
+            command = shlex.join(["loadgen", "profile", *arguments])
         for document in documents:
             _print(document)
-        _write_pages(options, documents)
+        _write_pages(options, documents, command)
     except LoadgenError as error:
         print(f"loadgen profile: {error}\n{error.hint}", file=sys.stderr)
         return error.exit_code
@@ -95,14 +101,30 @@ def profile(arguments: list[str]) -> int:
 
 
 def _read_document(path: Path) -> dict[str, Any] | None:
-    """The profile in this file; None for anything else, which is a model then."""
+    """The profile in this file, also in .xz; None for anything else, which is a model then."""
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = path.read_bytes()
+        found = json.loads(lzma.decompress(content) if path.suffix == ".xz" else content)
+    except (OSError, ValueError, lzma.LZMAError):
         return None
-    return found if isinstance(found, dict) and found.get("kind") == "profile" else None
+    return conclude(found) if isinstance(found, dict) and found.get("kind") == "profile" else None
+
+
+def _chosen(options: argparse.Namespace, document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the points that its tables show. Raises BadInputError when it has none of them."""
+    asked = (("batch", options.batch), ("sequence", options.seq))
+    wanted: dict[str, Sequence[Any]] = {key: _counts(text) for key, text in asked if text}
+    document["shown"] = wanted | {"phase": PHASES[options.phase]}
+    if document["points"] and not tables.shown(document, document["points"]):
+        known = {key: sorted({point[key] for point in document["points"]}) for key in ("batch", "sequence")}
+        raise BadInputError(
+            "No point of this profile is among those asked for.",
+            f"It has batches of {', '.join(map(str, known['batch']))} and lengths of "
+            f"{', '.join(map(str, known['sequence']))}.",
+        )
+    return document
 
 
 def _wanted(options: argparse.Namespace, arguments: list[str]) -> Wanted:
@@ -111,7 +133,7 @@ def _wanted(options: argparse.Namespace, arguments: list[str]) -> Wanted:
         raise BadInputError("A median and a spread take at least 5 repeats.", "Leave --repeats at 20.")
     sweep = options.sweep or (SWEEP_QUICK if options.quick else SWEEP)
     return Wanted(
-        coarse_first(PHASES[options.phase], _counts(options.batch), _counts(options.seq)),
+        coarse_first(PHASES[options.phase], _counts(options.batch or BATCH), _counts(options.seq or SEQ)),
         [] if sweep == "none" else _counts(sweep),
         options.limits,
         Effort(repeats, 3e5, 5e7) if options.quick else Effort(repeats),
@@ -174,13 +196,13 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _write_pages(options: argparse.Namespace, documents: Sequence[dict[str, Any]]) -> None:
+def _write_pages(options: argparse.Namespace, documents: Sequence[dict[str, Any]], command: str) -> None:
     if options.html and len(documents) > 1:
         raise BadInputError("A page in HTML is of one profile.", "Give --html with one of them at a time.")
     if options.html:
         _write(options.html, html_page(documents[0]))
     if options.markdown:
-        _write(options.markdown, markdown_page(documents))
+        _write(options.markdown, markdown_page(documents, command))
         for document in documents:
             for name, text in svg_files(document).items():
                 _write(options.markdown.with_name(name), text)

@@ -48,6 +48,17 @@ class Bench:
         if self.cuda:
             self.torch.cuda.synchronize()
 
+    def taken_bytes(self) -> int:
+        """Of the GPU's memory by tensors; 0 on a CPU."""
+        return int(self.torch.cuda.memory_allocated()) if self.cuda else 0
+
+    def free_bytes(self) -> float:
+        """For further tensors; no limit on a CPU, where only tiny models are tried."""
+        if not self.cuda:
+            return float("inf")
+        kept = self.torch.cuda.memory_reserved() - self.torch.cuda.memory_allocated()
+        return float(self.torch.cuda.mem_get_info()[0] + kept)
+
     def forget(self) -> None:
         """Give the memory of what was just measured back."""
         self.shared.clear()

@@ -4,22 +4,19 @@ Apart from conclusions.py because what was measured and what follows of it chang
 timings do for tests.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from loadgen.profile.conclusions import growths, regimes, savings, step_sum, threshold_of
+from loadgen.profile.conclusions import conclude, rounded
 from loadgen.profile.findings import regime
 from loadgen.profile.grid import Cell, Point
 from loadgen.profile.limits import Reached
 from loadgen.profile.measure import Profile
 from loadgen.profile.timing import CACHES_SWEPT, COPIES_MAX, Timing
-from loadgen.profile.works import STACKS, stack_step
+from loadgen.profile.works import stack_step
 from loadgen.roofline.bound import compute_bound_batch
 from loadgen.roofline.gpus import Gpu
-
-DIGITS = 6  # significant, of every number that is not whole: a document of thousands of cells stays readable
 
 
 def describe(profile: Profile) -> dict[str, Any]:
@@ -42,27 +39,13 @@ def describe(profile: Profile) -> dict[str, Any]:
         "selftest": [asdict(check) | {"passed": check.passed} for check in profile.checks],
         "points": points,
         "sweep": sweep,
-        "regimes": regimes(points),
-        "growth": growths(points, sweep),
-        "thresholds": [{"name": name} | _threshold(profile, name, cells) for name, cells in sweep.items()],
-        "savings": [entry for point in points for entry in savings(point, profile.model.layers)],
+        "thresholds": [{"name": name, "predicted": _predicted(profile, name)} for name in sweep],
     }
-    rounded: dict[str, Any] = _rounded(document)
-    return rounded
+    return conclude(rounded(document))
 
 
 def _place(point: Mapping[str, Any]) -> tuple[str, int, int]:
     return point["phase"], point["sequence"], point["batch"]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return value
 
 
 def _limits(profile: Profile) -> dict[str, Any]:
@@ -108,13 +91,11 @@ def describe_timing(timing: Timing | str) -> dict[str, Any]:
 
 
 def _point(profile: Profile, point: Point) -> dict[str, Any]:
-    cells = [_cell(profile, cell) for cell in point.cells]
     return {
         "phase": point.phase,
         "batch": point.batch,
         "sequence": point.sequence,
-        "cells": cells,
-        "steps": {stack: step_sum([cell for cell in cells if stack in cell["stacks"]]) for stack in STACKS},
+        "cells": [_cell(profile, cell) for cell in point.cells],
         "pairs": [
             {"kv_cache": pair.kv_cache, "attention": pair.attention, "bytes": pair.bytes} | describe_timing(pair.timing)
             for pair in point.pairs
@@ -149,8 +130,7 @@ def _floor_us(flops: float, bytes_: float, gpu: Gpu) -> float:
     return max(flops / (gpu.bf16.value * 1e3), bytes_ / gpu.bandwidth.value) / 1e3
 
 
-def _threshold(profile: Profile, name: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _predicted(profile: Profile, name: str) -> dict[str, int | None]:
     step = stack_step("blocked", "decode", 1, 1)
     gpus = {"measured": profile.measured, "datasheet": profile.datasheet}
-    predicted = {key: compute_bound_batch(profile.model, step, gpu, name) if gpu else None for key, gpu in gpus.items()}
-    return {"predicted": predicted} | threshold_of(cells)
+    return {key: compute_bound_batch(profile.model, step, gpu, name) if gpu else None for key, gpu in gpus.items()}

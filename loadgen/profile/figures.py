@@ -17,7 +17,8 @@ from loadgen.report.markup import Markup
 from loadgen.units import format_number
 
 Json = Mapping[str, Any]
-STYLES = 6
+PHASES = ("prefill", "decode")
+STYLES = 7
 _LINEAR = (*LINEARS, "q", "k", "v", "gate", "router")
 
 
@@ -32,15 +33,15 @@ class Figure:
 
 
 def figures(document: Json) -> list[Figure]:
-    """All that the document has points for."""
-    drawn: list[Figure | None] = [_roof(document, phase) for phase in ("prefill", "decode")]
-    drawn += [_sweep(document), _caches(document), *(_steps(document, phase) for phase in ("prefill", "decode"))]
+    """All that the document has points for; of its points those that the GPU's memory has room for."""
+    drawn: list[Figure | None] = [_roof(document, phase) for phase in PHASES]
+    drawn += [_sweep(document), *(kind(document, phase) for kind in (_caches, _steps) for phase in PHASES)]
     return [figure for figure in drawn if figure]
 
 
 def _along(points: Iterable[Json], phase: str, fixed: str) -> list[Json]:
     """The points of a phase on the longest line of the grid on which `fixed` is one value; the largest of equals."""
-    mine = [point for point in points if point["phase"] == phase]
+    mine = [point for point in points if point["phase"] == phase and point["fits"]]
     counted = Counter(point[fixed] for point in mine)
     chosen = max(counted, key=lambda value: (counted[value], value), default=None)
     return [point for point in mine if point[fixed] == chosen]
@@ -110,8 +111,8 @@ def _sweep(document: Json) -> Figure | None:
     return _lines("linears", "Linear layers; dashed: floor", series, floors, "tokens of a step", "µs")
 
 
-def _caches(document: Json) -> Figure | None:
-    points = _along(document["points"], "decode", "batch")
+def _caches(document: Json, phase: str) -> Figure | None:
+    points = _along(document["points"], phase, "batch")
     series: dict[str, list[tuple[float, float]]] = {}
     for point in points:
         for pair in point["pairs"]:
@@ -119,8 +120,8 @@ def _caches(document: Json) -> Figure | None:
                 name = f"{pair['kv_cache']}, {pair['attention'].removeprefix('sdpa, ')}"
                 series.setdefault(name, []).append((point["sequence"], pair["median_us"]))
     batch = points[0]["batch"] if points else 0
-    title = f"Decode, batch {batch:,}: KV cache update and attention of a layer"
-    return _lines("caches", title, series, {}, "tokens of context", "µs")
+    title = f"{phase.capitalize()}, batch {batch:,}: KV cache update and attention of a layer"
+    return _lines(f"caches-{phase}", title, series, {}, "tokens of context", "µs")
 
 
 def _steps(document: Json, phase: str) -> Figure | None:

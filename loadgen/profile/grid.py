@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from loadgen.profile.bench import Bench, first_line, out_of_memory, raise_if_broken
 from loadgen.profile.kernels import KERNELS, how
-from loadgen.profile.timing import Effort, Timing, copies_needed, stays_cached, time_calls
+from loadgen.profile.timing import Call, Effort, Timing, copies_needed, copies_that_fit, stays_cached, time_calls
 from loadgen.profile.works import (
     IN_PAIR,
     LINEARS,
@@ -84,12 +84,18 @@ class Stopwatch:
     def _time(self, work: Work, call_bytes: float) -> Timing | str:
         cache = self.bench.cache_bytes
         try:
-            build = KERNELS[work.kernel].build
-            copies = [build(self.bench, *work.dims).run for _ in range(copies_needed(cache, call_bytes))]
-            return time_calls(self.bench, copies, self.effort, cached=stays_cached(cache, call_bytes))
+            copies = self._copies(work, copies_needed(cache, call_bytes))
+            return time_calls(self.bench, copies, self.effort, cached=stays_cached(cache, call_bytes, len(copies)))
         except Exception as error:  # noqa: BLE001 (torch's and Triton's have no common root; the next module goes on)
             raise_if_broken(self.bench, error, f"{work.kernel} {work.dims}")
             return "out of memory" if out_of_memory(error) else first_line(error)
+
+    def _copies(self, work: Work, wanted: int) -> list[Call]:
+        """As many as are wanted, or as there is memory for."""
+        build, before = KERNELS[work.kernel].build, self.bench.taken_bytes()
+        first = build(self.bench, *work.dims).run
+        fit = copies_that_fit(wanted, self.bench.taken_bytes() - before, self.bench.free_bytes())
+        return [first, *(build(self.bench, *work.dims).run for _ in range(fit - 1))]
 
 
 def kind(work: Work) -> str:

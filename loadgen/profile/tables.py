@@ -1,6 +1,7 @@
 """A profile's document as tables of words: the same ones on the terminal, in Markdown and on the page.
 
-It reads only the document, so that a profile measured elsewhere is shown alike. It must never compute a result.
+It reads only the document, so that a profile measured elsewhere is shown alike. It must never compute a result. Of a
+document with `shown`, lists of values by key, only those points have rows; verdicts are always over all points.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,12 @@ def all_tables(document: Json) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def shown(document: Json, entries: Iterable[Json]) -> list[Json]:
+    """Of points, or of what was concluded for points, those that were asked for."""
+    wanted = document.get("shown", {})
+    return [entry for entry in entries if all(entry[key] in values for key, values in wanted.items())]
+
+
 def microseconds(us: float | None) -> str:
     return "—" if us is None else format_duration(us * 1e3)
 
@@ -51,8 +58,8 @@ def _share(value: float | None) -> str:
 
 
 def place(entry: Json) -> str:
-    """`decode 16 × 1,024`: phase, batch, tokens of a sequence."""
-    return f"{entry['phase']} {entry['batch']:,} × {entry['sequence']:,}"
+    """`decode 16 × 1,024`: phase, batch, tokens of a sequence; † where all layers' cache would not fit beside them."""
+    return f"{entry['phase']} {entry['batch']:,} × {entry['sequence']:,}{'' if entry['fits'] else '†'}"
 
 
 def limits(document: Json) -> Table:
@@ -69,15 +76,17 @@ def limits(document: Json) -> Table:
         for limit in known
     ]
     sentences.append(f"Floors are of {told['chosen']}. Shortest kernel: {microseconds(told['launch_us'])}.")
+    sentences.append("copy is torch's, a memcpy of the driver's; bytes read and written both count.")
     return Table("What the device reaches", ("", "median", "p5", "p95", "at the end"), rows, " ".join(sentences))
 
 
 def modules(document: Json) -> Iterable[Table]:
-    """Each module once; only of a profile of few points."""
-    if len(document["points"]) > POINTS_MAX:
+    """Each module once; only where few points are shown."""
+    points = shown(document, document["points"])
+    if len(points) > POINTS_MAX:
         return
     columns = ("operation", "how", "predicted", "reached", "FLOPs/B", "floor", "median", "p5", "p95", "of floor")
-    for point in document["points"]:
+    for point in points:
         rows = []
         for cell in point["cells"]:
             about = (cell["name"], cell["how"], cell["predicted"])
@@ -94,18 +103,24 @@ def modules(document: Json) -> Iterable[Table]:
 
 
 def steps(document: Json) -> Table:
-    rows = []
-    for point in document["points"]:
+    rows, points = [], shown(document, document["points"])
+    for point in points:
         for stack, step in point["steps"].items():
             if step["sum_ms"] is None:
-                rows.append((place(point), stack, "—", _number(step["floor_ms"]), "—", ", ".join(step["missing"])[:50]))
+                missing = ", ".join(step["missing"])[:50]
+                rows.append((place(point), stack, "—", _number(step["floor_ms"]), "—", "—", "—", missing))
                 continue
             longest = sorted(step["shares"].items(), key=lambda item: -item[1])[:3]
             words = ", ".join(f"{name} {share:.0%}" for name, share in longest)
             figures = (_number(step["sum_ms"]), _number(step["floor_ms"]), _share(step["of_floor"]))
-            rows.append((place(point), stack, *figures, words))
-    columns = ("point", "stack", "sum, ms", "floor, ms", "of floor", "most of it")
-    note = "Sum of all modules of a whole step, each in its fastest way of that stack; no gaps between them."
+            rows.append((place(point), stack, *figures, _share(step["kv_attention"]), _share(step["latency"]), words))
+    columns = ("point", "stack", "sum, ms", "floor, ms", "of floor", "KV & attention", "latency", "most of it")
+    note = (
+        "Sum of all modules of a whole step, each in its fastest way of that stack; no gaps between them. KV & "
+        "attention, latency: shares of the time in the cache and attention, and in modules of the regime latency."
+    )
+    if not all(point["fits"] for point in points):
+        note += " † the weights and the cache of all layers do not fit into this GPU: what a step would take."
     return Table("Steps", columns, rows, note, left=2)
 
 
@@ -114,15 +129,19 @@ def thresholds(document: Json) -> Table:
     for entry in document["thresholds"]:
         predicted = (_number(entry["predicted"][key]) for key in ("measured", "datasheet"))
         measured = "beyond the sweep" if entry["batch"] is None else f"{entry['batch']:,.0f}"
-        figures = (microseconds(entry["flat_us"]), microseconds(entry["rise_us"]), _share(entry["misfit"]))
-        rows.append((entry["name"], measured, *predicted, *figures))
-    columns = ("linear layer", "measured", "by measured limits", "by datasheet", "flat", "one row more", "misfit")
-    return Table("The batch from which a linear layer is bound by compute", columns, rows)
+        flat, rise = (microseconds(entry[key]) for key in ("flat_us", "rise_us"))
+        of_floor = (_share(entry[key]) for key in ("flat_of_floor", "rise_of_floor", "misfit"))
+        flat_share, rise_share, misfit = of_floor
+        rows.append((entry["name"], measured, *predicted, flat, flat_share, rise, rise_share, misfit))
+    predictions = ("by measured limits", "by datasheet")
+    columns = ("linear layer", "measured", *predictions, "flat", "of floor", "one row more", "of floor", "misfit")
+    note = "Where it turns later than predicted, the flat part is further above its floor than the rising one."
+    return Table("The batch from which a linear layer is bound by compute", columns, rows, note)
 
 
 def savings(document: Json) -> Table:
     rows = []
-    for entry in document["savings"]:
+    for entry in shown(document, document["savings"]):
         keys = ("base_us", "attention_us", "cache_us", "together_us", "interaction_us")
         base, together = entry["step_ms_base"], entry["step_ms_together"]
         step = "—" if base is None else f"{base / together:.2f}×"
@@ -130,18 +149,18 @@ def savings(document: Json) -> Table:
     columns = ("point", "cache", "both eager", "fused attention", "this cache", "together", "interaction", "step")
     note = (
         "Cache update and attention of one layer: eager over a concatenated cache, then with fused attention, with "
-        "this cache, with both. Interaction: saved together beyond the sum of each alone. Step: how much faster it is."
+        "this cache, with both. Interaction: saved together beyond the sum of each alone; large where eager attention "
+        "must gather pages first. Step: how much faster it is."
     )
     return Table("What fused attention and the KV cache save", columns, rows, note, left=2)
 
 
 def caches(document: Json) -> Table:
     """The three strategies and each way of attention, side by side."""
-    columns = list(
-        dict.fromkeys((pair["kv_cache"], pair["attention"]) for p in document["points"] for pair in p["pairs"])
-    )
+    points = shown(document, document["points"])
+    columns = list(dict.fromkeys((pair["kv_cache"], pair["attention"]) for p in points for pair in p["pairs"]))
     rows = []
-    for point in document["points"]:
+    for point in points:
         times = {(pair["kv_cache"], pair["attention"]): pair["median_us"] for pair in point["pairs"]}
         rows.append((place(point), *(microseconds(times.get(column)) for column in columns)))
     titles = ("point", *(f"{kv_cache}, {attention}" for kv_cache, attention in columns))
@@ -152,12 +171,14 @@ def regimes(document: Json) -> Table:
     rows = []
     for entry in document["regimes"]:
         words = [", ".join(f"{name} {count}" for name, count in entry[key].items()) for key in ("predicted", "found")]
-        rows.append((f"{entry['name']}, {entry['phase']}", *words, str(entry["points"]), str(entry["agreeing"])))
+        counts = (str(entry["points"]), str(entry["agreeing"]))
+        rows.append((f"{entry['name']}, {entry['phase']}", *words, *counts, *map(_share, entry["of_floor"])))
     note = (
         "Reached: at least half of that limit. latency: of neither, and under four of the shortest kernels long. "
-        "neither: more bytes or FLOPs than the floor counts, or a kernel that is not good."
+        "neither: more bytes or FLOPs than the floor counts, or a kernel that is not good. The last three: what was "
+        "reached of the predicted limit. Over all points."
     )
-    columns = ("operation", "predicted", "reached", "points", "agree")
+    columns = ("operation", "predicted", "reached", "points", "agree", "least", "median", "most")
     return Table("Predicted bound against the regime reached", columns, rows, note, left=3)
 
 

@@ -24,6 +24,7 @@ CALLS_MAX = 512  # in one graph
 WARM_UPS = 3
 SAMPLES_MIN = 5
 MEMORY_SHARE = 0.8  # of what is free, for a graph's own results
+COPIES_SHARE = 0.5  # of what is free beside the first copy, for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,16 @@ def copies_needed(cache_bytes: int, call_bytes: float) -> int:
     return int(min(COPIES_MAX, max(1, -(-CACHES_SWEPT * cache_bytes // max(1, call_bytes)))))
 
 
-def stays_cached(cache_bytes: int, call_bytes: float) -> bool:
-    """Whether even all copies together fit into the cache."""
-    return copies_needed(cache_bytes, call_bytes) * call_bytes <= cache_bytes
+def copies_that_fit(wanted: int, copy_bytes: float, free_bytes: float) -> int:
+    """So many of these, the first of which is there, that results have room too: a call that writes a few tokens brings
+    a whole cache along."""
+    each = max(1.0, copy_bytes)
+    return min(wanted, 1 + int(min(COPIES_SHARE * free_bytes, wanted * each) // each))
+
+
+def stays_cached(cache_bytes: int, call_bytes: float, copies: int) -> bool:
+    """Whether what all copies touch together fits into the cache."""
+    return copies * call_bytes <= cache_bytes
 
 
 def plan_calls(once_ns: float, copies: int, effort: Effort) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import lzma
 from dataclasses import replace
 
 import profiles
@@ -96,7 +97,23 @@ def test_a_profile_from_elsewhere_is_shown_and_written_without_torch(tmp_path, m
     assert run_command(["profile", str(tmp_path / "made.json"), "--markdown", str(page)]) == 0
     assert "llama-2-7b on NVIDIA H200" in capsys.readouterr().out
     assert page.read_text().startswith("# The modules of a decoder, timed")
-    assert len(list(tmp_path.glob("llama-2-7b-*.svg"))) == 6
+    assert len(list(tmp_path.glob("llama-2-7b-*.svg"))) == 7
+
+
+def test_of_a_compressed_profile_the_points_that_were_asked_for_are_shown(tmp_path, capsys):
+    path, page = tmp_path / "made.json.xz", tmp_path / "profile.md"
+    path.write_bytes(lzma.compress(json.dumps(describe(profiles.made_profile())).encode()))
+    chosen = ["--batch", "8", "--seq", "2048", "--phase", "decode"]
+    assert run_command(["profile", str(path), *chosen, "--markdown", str(page)]) == 0
+    steps = page.read_text().split("### Steps")[1].split("###")[0]
+    assert steps.count("decode 8 × 2,048") == 3
+    assert steps.count(" × ") == 3
+    assert "| qkv, prefill | compute 6 |" in page.read_text()  # verdicts are over all points
+    assert f"--batch 8 --seq 2048 --phase decode --markdown {page}" in page.read_text()
+    assert "### decode 8 × 2,048" in page.read_text()  # so few that each module has a row
+    capsys.readouterr()
+    assert command.profile([str(path), "--batch", "3"]) == 2
+    assert "It has batches of 1, 8, 64 and lengths of 512, 2048." in capsys.readouterr().err
 
 
 REFUSED = [

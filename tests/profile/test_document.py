@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import profiles
 import pytest
 
+from loadgen.profile.conclusions import conclude
 from loadgen.profile.document import describe
 from loadgen.profile.figures import figures
 from loadgen.profile.pages import html_page, markdown_page, svg_files
@@ -56,6 +57,38 @@ def test_a_step_is_the_sum_of_its_fastest_ways(document):
     assert sum(step["shares"].values()) == pytest.approx(1, rel=1e-4)
 
 
+def test_a_document_is_concluded_anew_when_it_is_read(document):
+    old = {key: value for key, value in document.items() if key not in ("regimes", "growth", "savings")}
+    old["points"] = [{key: value for key, value in p.items() if key not in ("steps", "fits")} for p in old["points"]]
+    old["thresholds"] = [{key: entry[key] for key in ("name", "predicted")} for entry in old["thresholds"]]
+    assert conclude(old) == document
+
+
+def test_a_step_that_the_memory_has_no_room_for_is_marked_and_not_drawn():
+    """13.5 GB of weights, and 524,288 bytes a token: 64 × 2,048 tokens take 82.2 GB, 64 × 512 take 30.7."""
+    profile = profiles.made_profile()
+    profile.device["memory_bytes"] = 82 * 10**9
+    told = describe(profile)
+    assert {(p["batch"], p["sequence"]) for p in told["points"] if not p["fits"]} == {(64, 2048)}
+    steps = next(table for table in all_tables(told) if table.title == "Steps")
+    assert ("decode 64 × 2,048†", "paged") in {row[:2] for row in steps.rows}
+    assert "do not fit" in steps.note
+    drawn = next(figure for figure in figures(told) if figure.slug == "step-decode")
+    assert drawn.title.startswith("Decode, 512 tokens")  # the longest line of the grid that fits, not the longest
+
+
+def test_shares_of_a_step_and_of_the_limits(document):
+    step = find(document, "decode", 8, 2048)["steps"]["eager"]
+    own = {name: step["shares"][name] for name in ("kv concat", "q kᵀ", "softmax", "p v")}
+    assert step["kv_attention"] == pytest.approx(sum(own.values()), rel=1e-4)
+    assert 0 < step["latency"] < 1
+    told = {(entry["phase"], entry["name"]): entry for entry in document["regimes"]}
+    assert told[("prefill", "gate & up")]["of_floor"] == [0.8, 0.8, 0.8]
+    for entry in document["thresholds"]:  # kernels at 80 % of their floor on either side
+        assert entry["flat_of_floor"] == pytest.approx(0.8, rel=0.1)
+        assert entry["rise_of_floor"] == pytest.approx(0.8, rel=0.1)
+
+
 def test_a_step_of_which_something_is_missing_has_no_sum():
     def time(row, how):
         return "out of memory" if row.name == "q kᵀ" else profiles.floor_and_launch(row, how)
@@ -101,7 +134,7 @@ def test_the_pages_hold_the_tables_the_plots_and_the_command(document):
         assert f"### {table.title}" in text
         assert all(len(row) == len(table.columns) for row in table.rows), table.title
     drawn = svg_files(document)
-    assert len(drawn) == len(figures(document)) == 6
+    assert len(drawn) == len(figures(document)) == 7
     for name, picture in drawn.items():
         assert f"({name})" in text
         assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from loadgen.profile.grid import PREFILL_TOKENS_MAX, coarse_first
 from loadgen.profile.kernels import KERNELS
 from loadgen.profile.recognise import recognise
-from loadgen.profile.timing import CALLS_MAX, SAMPLES_MIN, Effort, copies_needed, plan_calls, stays_cached, summarise
+from loadgen.profile.timing import (
+    CALLS_MAX,
+    SAMPLES_MIN,
+    Effort,
+    copies_needed,
+    copies_that_fit,
+    plan_calls,
+    stays_cached,
+    summarise,
+)
 from loadgen.profile.works import STACKS, Tools, pair_works, rows_and_works, stack_step
 from loadgen.roofline.gpus import find_gpu
 from loadgen.roofline.transformer import PRESETS
@@ -29,7 +38,16 @@ def test_the_copies_sweep_the_cache_or_say_that_they_do_not(cache, call):
     copies = copies_needed(cache, call)
     assert 1 <= copies <= 64
     assert copies * call >= 3 * cache or copies == 64
-    assert stays_cached(cache, call) == (copies * call <= cache)
+    assert stays_cached(cache, call, copies) == (copies * call <= cache)
+
+
+@given(wanted=st.integers(1, 64), copy=st.floats(0, 1e11), free=st.floats(0, 1e11))
+def test_the_copies_leave_half_of_the_memory_or_are_one(wanted, copy, free):
+    copies = copies_that_fit(wanted, copy, free)
+    assert 1 <= copies <= wanted
+    assert (copies - 1) * copy <= free / 2 * (1 + 1e-9)
+    assert copies == wanted or copies * max(1, copy) >= free / 2 * (1 - 1e-9)
+    assert copies_that_fit(wanted, copy, float("inf")) == wanted
 
 
 @given(once=st.floats(1, 1e10), copies=st.integers(1, 64))
