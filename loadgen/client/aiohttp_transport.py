@@ -11,7 +11,7 @@ import aiohttp
 
 from loadgen.client.flight import Flight, Tape
 from loadgen.client.tls import tls_context
-from loadgen.client.transport import REQUEST_ID, Counters, Landed, Wiring
+from loadgen.client.transport import REQUEST_ID, REQUEST_ID_OF, Counters, Landed, Wiring
 from loadgen.exchange import Outcome
 
 
@@ -54,7 +54,7 @@ class AiohttpTransport:
         self._landed(flight)
 
     async def _post(self, flight: Flight, tape: Tape) -> None:
-        headers = {REQUEST_ID: str(flight.index)}
+        headers = {REQUEST_ID: REQUEST_ID_OF % flight.index}
         proxy = self._wiring.proxy or None
         async with self._session.post(
             self._wiring.url.geturl(), data=flight.wire, headers=headers, proxy=proxy

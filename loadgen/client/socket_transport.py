@@ -21,7 +21,7 @@ from loadgen.client.connection import RX_SOFTWARE_AND_REPORT, SO_TIMESTAMPING, C
 from loadgen.client.flight import Flight
 from loadgen.client.timerfd import TimerFd
 from loadgen.client.tls import TlsConnection, tls_context
-from loadgen.client.transport import REQUEST_ID, Counters, Landed, Wiring
+from loadgen.client.transport import REQUEST_ID, REQUEST_ID_OF, Counters, Landed, Wiring
 from loadgen.exchange import Outcome
 
 _READ = select.EPOLLIN
@@ -219,7 +219,7 @@ def _head(wiring: Wiring) -> bytes:
     lines = [f"POST {wiring.url.path} HTTP/1.1", f"Host: {host}{'' if port is None else f':{port}'}"]
     lines += [f"{name}: {value}" for name, value in wiring.headers.items()]
     head = "\r\n".join(lines).replace("%", "%%")
-    return f"{head}\r\n{REQUEST_ID}: %d\r\nContent-Length: %d\r\n\r\n".encode("latin-1")
+    return f"{head}\r\n{REQUEST_ID}: {REQUEST_ID_OF}\r\nContent-Length: %d\r\n\r\n".encode("latin-1")
 
 
 def _blame(error: OSError) -> tuple[Outcome, str]:

@@ -7,7 +7,9 @@ from urllib.parse import SplitResult
 
 from loadgen.client.flight import Flight
 
-REQUEST_ID = "X-Request-Id"  # carries the request's index, so that a server's log can be joined with our records
+# Carries the request's index, so that a server's log can be joined with our records; a UUID in form, because a server
+# may insist on one (llama_cpp.server answers 400 to anything else).
+REQUEST_ID, REQUEST_ID_OF = "X-Request-Id", "00000000-0000-4000-8000-%012d"
 
 Landed = Callable[[Flight], None]
 """Called exactly once per started flight, with `outcome` and `done_ns` set."""

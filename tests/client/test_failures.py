@@ -117,7 +117,7 @@ def test_headers_of_any_text_reach_the_server() -> None:
         run_rig(server.url, test)
         request = server.requests[0]
         assert request.line == "POST /v1/x HTTP/1.1"
-        assert "X-Request-Id: 7\r\n" in request.head
+        assert "X-Request-Id: 00000000-0000-4000-8000-000000000007\r\n" in request.head
         assert request.body == b'{"a": "%s"}'
 
 
