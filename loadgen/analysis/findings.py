@@ -28,6 +28,7 @@ class Code(StrEnum):
     SERVER_ERRORS = "SERVER_ERRORS"
     SATURATED = "SATURATED"
     MAYBE_SATURATED = "MAYBE_SATURATED"
+    SHORT_RUN = "SHORT_RUN"
     NO_PLATEAU = "NO_PLATEAU"
     FEW_SAMPLES = "FEW_SAMPLES"
     OUTPUT_LENGTH = "OUTPUT_LENGTH"
@@ -143,6 +144,12 @@ FINDINGS: dict[Code, _Template] = {
         "At the end {growth} more requests were waiting or running than at the beginning, of {arrivals} that came.",
         "It may be chance or a server that falls behind: so few requests cannot tell.",
         "Run longer (--duration): some 2,000 requests after the server has filled are enough.",
+    ),
+    Code.SHORT_RUN: (
+        _WARNING,
+        "Answers took {stay} on average and the load lasted {load}: it ended before the server had filled.",
+        "Hardly anything had the time to end, fast or slow: what did says little of what the server can do.",
+        "Run longer: --duration {duration}.",
     ),
     Code.NO_PLATEAU: (
         _WARNING,

@@ -1,20 +1,28 @@
 """Where the server saturates, from the points of a sweep: the highest stable rate, the knee, the peak, and the reason.
 
 Points where the client was the limit say nothing about the server and never count. A point is saturated when it has
-that finding; stable when its verdict finds no fault with server or steadiness. Nothing is extrapolated: where a sweep
-has never been above or below capacity, that end of the interval is None.
+that finding; stable when its verdict finds no fault with server or steadiness. A load that ended before the server had
+filled is neither, unless a lower rate tells. Nothing is extrapolated: where a sweep has never been above or below
+capacity, that end of the interval is None.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from loadgen.analysis.findings import Code
+from loadgen.analysis.findings import Code, finding
 from loadgen.analysis.reasons import is_refusing, limits, reason_of
 from loadgen.analysis.sample import Floats
 from loadgen.units import format_number
 
+CROWDED = 2.0  # times as many in flight as at a lower rate: what they give then is worth a comparison
+SHORT_OF = 0.8  # of the tokens asked for: what stays below even at best is too little
+_EVIDENCE = (
+    "{} in flight, at {} req/s, gave {} tok/s, {} gave {}: by that no number in flight gives more than {}, and {} are "
+    "asked for."
+)
 KNEE_POINTS_MIN = 5
 KNEE_BEND = 0.05  # a curve that one line fits this well (root mean square, 5 %) has no knee
 KNEE_GAIN = 0.5  # the bent line must leave at most this share of the straight one's squared error
@@ -62,6 +70,47 @@ def is_stable(point: Point) -> bool:
     return point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") and not is_saturated(point) and not doubtful
 
 
+def is_short(point: Point) -> bool:
+    """The load ended before the server had filled: what was completed then, and how fast, is not what it would be."""
+    return any(each["code"] == Code.SHORT_RUN for each in point["findings"])
+
+
+def is_untold(point: Point) -> bool:
+    """Too short to tell whether the server keeps up, and no lower rate tells it either."""
+    return point["verdict"] == "NOT_STEADY" and is_short(point) and not is_saturated(point)
+
+
+def compared(points: list[Point]) -> list[Point]:
+    """The same points; one that was too short to tell is found saturated where a stable point below shows it.
+
+    A batch's pace slows down in proportion to its size at the least favourable: N in flight give X = N / (a + b·N)
+    tokens/s, so two points give 1/b, the most that any number in flight would. The higher one's interval counts with
+    its upper end, the lower one's with its lower. Completions prove nothing: they fall while a server fills.
+    """
+    stable = sorted((each for each in points if _counts(each) and is_stable(each)), key=rate_of, reverse=True)
+    return [_with_evidence(each, stable) if _counts(each) and is_untold(each) else each for each in points]
+
+
+def _with_evidence(point: Point, stable: list[Point]) -> Point:
+    high = (point["confidence"].get("output_throughput") or (0.0, math.inf))[1]
+    high = max(high, point["whole_run"].get("output_throughput") or 0.0)
+    for each in stable:
+        gave, (low, _) = each["output_throughput"], each["confidence"].get("output_throughput") or (0.0, 0.0)
+        few, many = each["effective_concurrency"], point["effective_concurrency"]
+        if rate_of(each) >= rate_of(point) or not low or many < CROWDED * few:
+            continue
+        slope = (1 / high - few / many / low) / (1 - few / many)
+        asked = gave * point["offered_rate"] / each["offered_rate"]
+        if slope > 0 and 1 / slope < SHORT_OF * asked:
+            numbers = (few, rate_of(each), gave, many, point["output_throughput"], 1 / slope, asked)
+            found = replace(
+                finding(Code.SATURATED, achieved="", offered="", backlog=""),
+                seen=_EVIDENCE.format(*map(format_number, numbers)),
+            )
+            return point | {"findings": [found.as_dict(), *point["findings"]]}
+    return point
+
+
 def _cut(usable: list[Point]) -> int:
     """Stable below, saturated from here on, with the fewest points on the wrong side; the lower place of equals.
 
@@ -92,7 +141,7 @@ def _max_stable_rate(stable: list[Point], saturated: list[Point]) -> dict[str, A
 
 def _capacity(saturated: list[Point]) -> tuple[float, float, float] | None:
     """Completions/s of the saturated points: the lowest of them, pooled with those whose interval overlaps its own."""
-    known = [(each["achieved_rate"], each["confidence"].get("achieved_rate")) for each in saturated]
+    known = [(p["achieved_rate"], p["confidence"].get("achieved_rate")) for p in saturated if not is_short(p)]
     known = [(rate, interval) for rate, interval in known if rate and interval and interval[1] > interval[0]]
     if not known:
         return None
@@ -108,6 +157,7 @@ def _capacity(saturated: list[Point]) -> tuple[float, float, float] | None:
 def _max_goodput_rate(usable: list[Point]) -> dict[str, Any] | None:
     """The highest rate within the SLO, below the first that breaks it; None without an SLO."""
     judged = [each for each in usable if each.get("slo") and each["slo"]["met"] is not None]
+    judged = [each for each in judged if not (each["slo"]["met"] and is_short(each))]  # met by a server not yet full
     if not judged:
         return None
     broken = next((rate_of(each) for each in judged if not each["slo"]["met"]), None)
@@ -131,7 +181,7 @@ def _knee_rate(usable: list[Point]) -> dict[str, Any] | None:
     None with fewer than five points, when the bend is not upward, or when one line does nearly as well. `low` and
     `high` are the rates tested on both sides of it.
     """
-    known = [each for each in usable if each["mean_e2el_ms"]]
+    known = [each for each in usable if each["mean_e2el_ms"] and not is_short(each)]
     rates = np.log(np.array([rate_of(each) for each in known]))
     latencies = np.log(np.array([each["mean_e2el_ms"] for each in known]))
     if len(rates) < KNEE_POINTS_MIN or np.ptp(rates) == 0:

@@ -1,4 +1,10 @@
-"""Was the server steady? Two questions, kept apart: does it fall behind, and do its latencies stay at one level.
+"""Was the server steady? Three questions, kept apart: was it full before the load ended, does it fall behind, and do
+its latencies stay at one level.
+
+Full: answers that take S each fill a server to the share E[min(S, t)] / E[S] by t, and to all of it only when the
+longest have ended. A load that ends before that, or less than one answer after, has seen the server while it filled:
+hardly anything has ended yet, fast or slow, and whether it keeps up cannot be told, unless the queue for the first
+token grows already.
 
 Falling behind is judged by the backlog (due and not done) at the end of the run against what the early latencies
 explain. A slope test cannot do this: at capacity a backlog grows as √t, above it linearly, and in a healthy queue it
@@ -27,8 +33,8 @@ No test does much better: between M/M/1 at 80 % and at 110 % load the log of (ar
 0.32, and one who sees every service time can tell them apart from 332 arrivals on at 2 % errors either way.
 """
 
-from dataclasses import dataclass
-from math import log
+from dataclasses import dataclass, replace
+from math import ceil, log
 
 import numpy as np
 
@@ -37,7 +43,10 @@ from loadgen.analysis.flow import Flow, InFlight
 from loadgen.analysis.sample import Bools, Floats
 from loadgen.analysis.trend import Change, jump, trend
 from loadgen.analysis.window import Window
+from loadgen.units import NS_PER_S
 
+FILLED = 0.95  # share of what is in flight in the long run: from then on the server is full
+TURNS, WHOLE_S = 10, 30  # what to run instead: so many answers one after the other, in whole half minutes
 ARRIVALS_MIN = 20  # with fewer nothing is said
 QUEUE_REACH = log(0.02) / log(0.8)  # requests: the queue of M/M/c at 80 % load is longer in 2 % of all moments
 CHANCE = 2.33  # standard deviations: 1 % on one side
@@ -72,12 +81,58 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """`stay_ns`: how long answers take on average, at least; `load_ns`: how long requests came, too short for that."""
+
+    stay_ns: float
+    load_ns: float
+
+    @property
+    def enough_s(self) -> int:
+        """A load that would do, also when a full server takes some times as long for each."""
+        return ceil(TURNS * self.stay_ns / NS_PER_S / WHOLE_S) * WHOLE_S
+
+
+@dataclass(frozen=True, slots=True)
 class Unsteady:
     """A change that is certain and material: which series, found by which test, from what to what."""
 
     series: str
     kind: str  # "trend" or "jump"
     change: Change
+
+
+def fallen_behind(flow: Flow, first_ns: Floats, rows: Bools, end_ns: float) -> tuple[Backlog | None, Filling | None]:
+    """The backlog when the load ended, at `end_ns`, and whether that was too early to judge the whole of the answers.
+
+    Then only the queue for the first token is judged, `first_ns` per record: it is there from the beginning, while what
+    runs grows until the first answers end, and slows down what runs beside it. `rows`: bool[n], whose answers count.
+    """
+    short = _filling(flow, flow.due_ns, rows, end_ns)
+    if short is None:
+        return backlog(flow, end_ns), None
+    first_ns = np.fmin(first_ns, flow.done_ns)
+    ends_ns = np.sort(np.where(np.isnan(first_ns), flow.ended_ns, first_ns)[~np.isnan(flow.due_ns)])
+    behind = backlog(replace(flow, done_ns=first_ns, in_flight=replace(flow.in_flight, ends_ns=ends_ns)), end_ns)
+    if behind is not None and behind.grows:
+        short = _filling(flow, first_ns, rows, end_ns)
+    return behind, short
+
+
+def _filling(flow: Flow, since_ns: Floats, rows: Bools, end_ns: float) -> Filling | None:
+    """None when the load went on until the server was full and one answer more had ended, and where arrivals do not set
+    the pace. What still ran when the run ended counts with its age; the mean is all these times over those that ended,
+    as for lives that are cut short.
+    """
+    rows = rows & ~np.isnan(since_ns)
+    stays_ns = np.sort((np.fmin(flow.done_ns, flow.ended_ns) - since_ns)[rows])
+    if flow.loop != "open" or end_ns <= 0 or not len(stays_ns):
+        return None
+    n, ended = len(stays_ns), int((flow.done_ns[rows] < flow.ended_ns).sum())
+    mean_ns = float(stays_ns.sum()) / max(ended, 1)
+    filled = (np.cumsum(stays_ns) + np.arange(n - 1, -1, -1) * stays_ns) / n  # E[min(S, t)] at each stay
+    full_ns = float(np.interp(FILLED * mean_ns, np.append(0.0, filled), np.append(0.0, stays_ns)))
+    return Filling(float(stays_ns.mean()), end_ns) if end_ns < full_ns + mean_ns else None
 
 
 def backlog(flow: Flow, end_ns: float) -> Backlog | None:

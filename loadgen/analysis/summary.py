@@ -4,6 +4,7 @@ The keys are those of `summary.json`; where the field disagrees they are vLLM's 
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from loadgen.analysis.metrics import (
 from loadgen.analysis.rates import counts_section, flow_section, throughputs, whole_run_section
 from loadgen.analysis.sample import Bools, Int64s, Sample, merged, sample
 from loadgen.analysis.slo import Slo
-from loadgen.analysis.steady import backlog, unsteady
+from loadgen.analysis.steady import fallen_behind, unsteady
 from loadgen.analysis.timeline import timeline
 from loadgen.analysis.verdict import Evidence, findings_of, verdict_of
 from loadgen.analysis.window import steady_window
@@ -57,6 +58,10 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
     rates = throughputs(run, good, window) if window.duration_s > 0 else {}
     if flow.loop == "batch":
         batching, rates = batch_section(run)
+    answered = inside & (ok | (columns["outcome"] == Outcome.CENSORED))
+    behind, short = fallen_behind(flow, columns["first_token_ns"], answered, window.end_ns)
+    if short is not None:
+        rates |= {name: _of_a_filling_server(rates[name]) for name in _COMPLETIONS if name in rates}
     lag = lag_of(flow, columns["issued_ns"], inside, window.end_ns - window.start_ns)
 
     point: dict[str, Any] = {
@@ -73,7 +78,7 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         **_latencies(samples),
         "quantiles": {f"{name}_ms": _percents(samples[name]) for name in QUANTILES_OF},
         "confidence": _confidence(batches, samples) | {name: each.interval() for name, each in rates.items()},
-        "indicative": _indicative(samples),
+        "indicative": _indicative(samples) + [name for name in _COMPLETIONS if short is not None and name in rates],
         "samples": {name: samples[name].n for name in NAMES},
         "timeline": timeline(run, flow, ttft_ns),
         "client": client_section(run, flow, window, inside, lag),
@@ -91,7 +96,8 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         window,
         inside,
         lag,
-        backlog(flow, window.end_ns),
+        behind,
+        short,
         _changes(run, flow, window, tpot_ns, ttft_ns),
         point,
     )
@@ -103,6 +109,12 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
 
 
 _RATES = ("achieved_rate", "request_throughput", "output_throughput", "total_token_throughput", "request_goodput")
+_COMPLETIONS = ("achieved_rate", "request_throughput", "request_goodput")
+
+
+def _of_a_filling_server(rate: estimate.Estimate) -> estimate.Estimate:
+    """What ended while the server filled: no rate of the server's, so without an interval, and nothing for none."""
+    return replace(rate, value=rate.value or None, low=None, high=None)
 
 
 def _changes(run: RunData, flow: Flow, window: Any, tpot_ns: Any, ttft_ns: Any) -> list[Any]:

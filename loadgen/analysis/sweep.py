@@ -6,7 +6,8 @@ Honest about its ends: a sweep that never saturated, or was never stable, says s
 from typing import Any
 
 from loadgen.analysis.faithful import in_words
-from loadgen.analysis.saturation import Point, is_stable, rate_of, saturation
+from loadgen.analysis.findings import Code
+from loadgen.analysis.saturation import Point, compared, is_stable, is_untold, rate_of, saturation
 from loadgen.analysis.verdict import VERDICTS
 from loadgen.units import NS_PER_MS, format_duration, format_number
 
@@ -15,6 +16,7 @@ SCHEMA = 1
 
 def sweep_summary(points: list[Point], header: dict[str, Any]) -> dict[str, Any]:
     """`summary.json` of a sweep: `header` (tool, target, dataset, seed, started, slo) with points and saturation."""
+    points = compared(points)
     found = saturation(points, (header.get("target") or {}).get("engine"))
     return {"schema": SCHEMA, "kind": "sweep"} | header | {"points": points, "saturation": found}
 
@@ -31,7 +33,9 @@ def answer(summary: dict[str, Any]) -> str:
         if len(limited) == len(points):
             return "This machine was the limit at every rate, so nothing can be said about the server."
         return _point_sentence(points[-1])
-    sentences = [_saturation_sentence(found), _goodput_sentence(found.get("max_goodput_rate"))]
+    untold = sorted((each for each in points if is_untold(each)), key=rate_of)
+    sentences = [_saturation_sentence(found, untold), _untold_sentence(untold)]
+    sentences.append(_goodput_sentence(found.get("max_goodput_rate")))
     stable = [each for each in points if is_stable(each) and rate_of(each) <= (_stable_rate(found) or 0.0)]
     if stable:
         best = max(stable, key=rate_of)
@@ -47,12 +51,12 @@ def _stable_rate(found: dict[str, Any]) -> float | None:
     return rate
 
 
-def _saturation_sentence(found: dict[str, Any]) -> str:
+def _saturation_sentence(found: dict[str, Any], untold: list[Point]) -> str:
     rate, reason = found["max_stable_rate"], found["reason"]
     if rate["saturated"] is None:
         if rate["value"] is None:
-            return f"No saturation point was found: {reason}. Run longer, or lower the rates."
-        return f"Not saturated: {reason}. Sweep higher to find the limit."
+            return "" if untold else f"No saturation point was found: {reason}. Run longer, or lower the rates."
+        return f"Not saturated: {reason}.{'' if untold else ' Sweep higher to find the limit.'}"
     if rate["value"] is None:
         return f"Saturated already at {format_number(rate['saturated'])} req/s: {reason}. Sweep lower."
     value, between = format_number(rate["value"]), ""
@@ -62,6 +66,15 @@ def _saturation_sentence(found: dict[str, Any]) -> str:
         between = f" or more (stable there, saturated at {format_number(rate['high'])})"
     sentence = f"Saturates at {value} req/s{between}: {reason}."
     return sentence if rate["stable"] is not None else f"{sentence} No rate tested was stable: sweep lower."
+
+
+def _untold_sentence(untold: list[Point]) -> str:
+    """Of which rates nothing is known, why, and how long a run would tell."""
+    if not untold:
+        return ""
+    rates = ", ".join(format_number(rate_of(each)) for each in untold)
+    said = next(each for each in untold[-1]["findings"] if each["code"] == Code.SHORT_RUN)
+    return f"Whether the server keeps up with {rates} req/s cannot be told. {said['seen']} {said['try_next']}"
 
 
 def _goodput_sentence(rate: dict[str, Any] | None) -> str:

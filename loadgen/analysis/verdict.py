@@ -17,7 +17,7 @@ from loadgen.analysis.flow import Flow
 from loadgen.analysis.lag import PAUSE_NS_MAX, Lag
 from loadgen.analysis.metrics import SAMPLES_MIN, samples_min
 from loadgen.analysis.sample import Bools
-from loadgen.analysis.steady import Backlog, Unsteady
+from loadgen.analysis.steady import Backlog, Filling, Unsteady
 from loadgen.analysis.window import Window
 from loadgen.exchange import FAILED, Outcome
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration, format_number
@@ -61,7 +61,7 @@ VERDICTS: dict[str, tuple[Severity, frozenset[Code]]] = {
         ),
     ),
     "SERVER_ERRORS": (_ERROR, frozenset({Code.SERVER_ERRORS})),
-    "NOT_STEADY": (_WARNING, frozenset({Code.SATURATED, Code.NO_PLATEAU})),
+    "NOT_STEADY": (_WARNING, frozenset({Code.SATURATED, Code.SHORT_RUN, Code.NO_PLATEAU})),
     "TOO_FEW_SAMPLES": (_WARNING, frozenset({Code.FEW_SAMPLES, Code.MAYBE_SATURATED})),
 }
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -77,6 +77,7 @@ class Evidence:
     inside: Bools
     lag: Lag
     backlog: Backlog | None
+    filling: Filling | None
     changes: list[Unsteady]
     point: dict[str, Any]
 
@@ -209,7 +210,7 @@ def _server(e: Evidence) -> Iterator[Finding]:
             offered=format_number(point["offered_rate"] or 0.0),
             backlog=e.backlog.level,
         )
-    elif e.changes:
+    elif e.changes and e.filling is None:
         worst = min(e.changes, key=lambda each: each.change.p)
         name = {"ttft": "TTFT", "tpot": "TPOT", "in_flight": "The number in flight"}[worst.series]
         levels = (worst.change.before, worst.change.after)
@@ -222,7 +223,11 @@ def _server(e: Evidence) -> Iterator[Finding]:
             how="bit by bit" if worst.kind == "trend" else "at one moment",
             p=f"{worst.change.p:.1g}",
         )
-    if e.backlog is not None and e.backlog.doubtful:
+    if e.filling is not None:
+        stay = f"{'at least ' if point['censored'] else ''}{format_duration(e.filling.stay_ns)}"
+        load, enough = format_duration(e.filling.load_ns), f"{e.filling.enough_s}s"
+        yield finding(Code.SHORT_RUN, stay=stay, load=load, duration=enough)
+    elif e.backlog is not None and e.backlog.doubtful:
         growth = format_number(round(e.backlog.growth))
         yield finding(Code.MAYBE_SATURATED, growth=growth, arrivals=point["whole_run"]["num_prompts"])
     if _over((point["server"] or {}).get("lateness_p99_ms"), LIMITS["simulator_late_ms"]):
@@ -243,7 +248,7 @@ def _samples(e: Evidence) -> Iterator[Finding]:
         which, needed, severity = "p99", SAMPLES_MIN[99.0], Severity.INFO
     else:
         return
-    rate = point["achieved_rate"]
+    rate = point["achieved_rate" if e.filling is None else "offered_rate"]
     yield finding(
         Code.FEW_SAMPLES,
         severity,

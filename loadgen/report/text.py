@@ -34,7 +34,7 @@ from loadgen.units import format_number
 
 TONE_STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "info": "cyan"}
 # What a search provokes on purpose: it overloads the server, and stops as soon as it knows enough.
-PROVOKED = frozenset({"SATURATED", "NO_PLATEAU", "CENSORED", "FEW_SAMPLES"})
+PROVOKED = frozenset({"SATURATED", "SHORT_RUN", "NO_PLATEAU", "CENSORED", "FEW_SAMPLES"})
 _GAP = 2  # blanks between two columns, one of them the divider of the box
 
 

@@ -156,7 +156,7 @@ def test_a_server_that_had_hardly_finished_one_when_we_gave_up_is_found() -> Non
     due_s = np.cumsum(np.random.default_rng(2).exponential(0.1, 300))
     run = queue_run(due_s, served_s(due_s, np.full(300, 16.0), 4), request_rate=10.0, ended_ns=60 * S)
     censored = run.columns["done_ns"] > 60 * S
-    run.columns["done_ns"][censored] = np.nan
+    run.columns["done_ns"][censored] = run.columns["first_token_ns"][censored] = np.nan
     run.columns["outcome"][censored] = "censored"
     assert Code.SATURATED in {each["code"] for each in summarise(run)["findings"]}
 

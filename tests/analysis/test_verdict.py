@@ -112,6 +112,7 @@ def test_a_run_without_fault_has_no_finding() -> None:
 def test_every_code_has_its_sentences_and_every_other_test_here_or_elsewhere_reaches_it() -> None:
     assert set(FINDINGS) == set(Code)
     elsewhere = {Code.CAP_HELD, Code.SATURATED, Code.MAYBE_SATURATED, Code.NO_PLATEAU}  # test_flow, test_steady, below
+    elsewhere.add(Code.SHORT_RUN)  # test_short_run
     assert {case[0] for case in CASES} | elsewhere == set(Code)
 
 

@@ -1,0 +1,166 @@
+"""A load that ends before the server has filled says so and proves nothing; a lower rate may prove it saturated."""
+
+import heapq
+from typing import Any
+
+import numpy as np
+import pytest
+from made import S, record, run
+
+from loadgen.analysis.findings import Code
+from loadgen.analysis.slo import parse_slo
+from loadgen.analysis.summary import summarise
+from loadgen.analysis.sweep import answer, sweep_summary
+
+TOKENS = 24
+Point = dict[str, Any]
+SEEDS = range(50)
+
+
+def sharing(at_once: float, alone_s: float) -> Any:
+    """All run at once: up to `at_once` at full pace, with more they share what that gives. Capacity at_once/alone_s."""
+    return lambda n: alone_s * max(1.0, n / at_once)
+
+
+def batching(alone_s: float, step: float) -> Any:
+    """A batch that slows with its size and gives ever more: no capacity below 1 / (alone_s · step)."""
+    return lambda n: alone_s * (1 + step * n)
+
+
+def served(due_s: np.ndarray[Any, Any], work: np.ndarray[Any, Any], answer_s: Any, ended_s: float) -> list[float]:
+    """When each is done, inf if not by `ended_s`. `answer_s(n)`: what a `work` of 1, the mean, takes with n running."""
+    done, running, now, given = [np.inf] * len(due_s), [], 0.0, 0.0  # given: work that whoever ran all along has got
+    for k in range(len(due_s) + 1):
+        until = due_s[k] if k < len(due_s) else ended_s
+        while running:
+            pace = answer_s(len(running))
+            ends = now + (running[0][0] - given) * pace
+            if ends > until:
+                given += (until - now) / pace
+                break
+            now, given = ends, running[0][0]
+            done[heapq.heappop(running)[1]] = now
+        now = until
+        if k < len(due_s):
+            heapq.heappush(running, (given + work[k], k))
+    return done
+
+
+def point(rate: float, answer_s: Any, seed: int, load_s: float = 8.0, drain_s: float = 12.0, **more: Any) -> Point:
+    """A run of Poisson arrivals, TOKENS an answer, evenly; what runs at the end is censored."""
+    rng = np.random.default_rng([seed, int(10 * rate)])
+    due_s = np.cumsum(rng.exponential(1 / rate, int(3 * rate * load_s) + 20))
+    due_s = due_s[due_s < load_s]
+    ended_s = load_s + drain_s
+    done_s = served(due_s, rng.uniform(0.3, 1.7, len(due_s)), answer_s, ended_s)
+    ended_s = min(ended_s, max(done_s))
+    rows = []
+    for k, (due, done) in enumerate(zip(due_s.tolist(), done_s, strict=True)):
+        censored = not np.isfinite(done)
+        last = 2 * ended_s - due if censored else done  # how far one had come that did not end: half of it, say
+        tokens = np.linspace(due, last, TOKENS + 1)[1:]
+        row = record(k, 1000 * due, tokens_ms=1000 * tokens[tokens <= ended_s], planned_output_tokens=TOKENS)
+        rows.append(row | ({"outcome": "censored", "done_ns": None} if censored else {}))
+    manifest = {"request_rate": rate, "ended_ns": ended_s * S, "warmup": 2}
+    return summarise(run(rows, manifest), more.get("slo"))
+
+
+def codes(each: Point) -> set[str]:
+    return {found["code"] for found in each["findings"]}
+
+
+def said(points: list[Point]) -> str:
+    return answer(sweep_summary(points, {}))
+
+
+ROOMY = batching(12.0, 0.0)  # everybody at once, 12 s each: it keeps up with whatever comes
+BOUND = sharing(12, 2.0)  # 6 req/s
+
+
+@pytest.mark.parametrize("drain_s", [3.0, 30.0])
+def test_answers_that_outlast_the_load_cannot_tell(drain_s: float) -> None:
+    for seed in SEEDS:
+        each = point(6, ROOMY, seed, drain_s=drain_s)
+        assert each["verdict"] == "NOT_STEADY"
+        assert Code.SHORT_RUN in codes(each)
+        assert Code.SATURATED not in codes(each)
+
+
+def test_a_sweep_of_them_claims_nothing() -> None:
+    points = [point(rate, ROOMY, 1, drain_s=30) for rate in (2, 6)]
+    text = said(points)
+    assert text.startswith("Whether the server keeps up with 2, 6 req/s cannot be told. Answers took ")
+    assert "the load lasted 7." in text
+    assert text.endswith("Run longer: --duration 150s.")
+    assert sweep_summary(points, {})["saturation"]["max_stable_rate"]["value"] is None
+
+
+def test_what_ended_while_the_server_filled_is_no_rate() -> None:
+    none, few = point(6, ROOMY, 1), point(6, batching(7.0, 0.0), 1)
+    assert none["achieved_rate"] is None
+    assert few["achieved_rate"] > 0
+    for each in (none, few):
+        assert {"achieved_rate", "request_throughput"} <= set(each["indicative"])
+        assert each["confidence"]["achieved_rate"] is None
+        assert each["output_throughput"] > 0
+        assert each["confidence"]["output_throughput"] is not None
+
+
+def test_an_slo_met_by_a_server_that_is_not_full_is_not_met() -> None:
+    slo = parse_slo("tpot_p50=2s")
+    points = [point(rate, ROOMY, 1, drain_s=30, slo=slo) for rate in (2, 6)]
+    assert all(each["slo"]["met"] for each in points)
+    assert sweep_summary(points, {})["saturation"]["max_goodput_rate"] is None
+
+
+@pytest.mark.parametrize("load_s", [60.0, 300.0])
+def test_a_long_run_of_the_same_server_is_valid(load_s: float) -> None:
+    told = [point(6, ROOMY, seed, load_s, 60)["verdict"] for seed in range(20)]
+    assert told.count("VALID") >= 19
+
+
+def test_an_overloaded_server_is_never_said_to_keep_up_however_short_the_run() -> None:
+    """16 req/s where 6 are all that it can do."""
+    for load_s in (2.0, 4.0, 8.0, 16.0):
+        for seed in SEEDS:
+            each = point(16, BOUND, seed, load_s)
+            assert each["verdict"] == "NOT_STEADY", (load_s, seed)
+            assert "kept up" not in said([each])
+
+
+def test_a_lower_rate_tells() -> None:
+    """The overload alone is too short; beside 4 req/s, where fewer in flight gave as much, it is no longer in doubt."""
+    told = 0
+    for seed in SEEDS:
+        points = [point(4, BOUND, seed), point(16, BOUND, seed)]
+        if points[0]["verdict"] == "VALID" and Code.SHORT_RUN in codes(points[1]):
+            summary = sweep_summary(points, {})
+            rate = summary["saturation"]["max_stable_rate"]
+            told += rate["saturated"] == 16
+            assert "up to 16 req/s" not in answer(summary)
+            assert rate["method"] == "highest stable rate tested"  # what the second completed is no capacity
+            assert Code.SATURATED not in codes(points[1])  # the run's own point is left as it was
+    assert told >= len(SEEDS) / 4  # the others are not told, which is no claim either
+
+
+@pytest.mark.parametrize(("step", "rates"), [(0.04, (4, 14)), (0.04, (8, 14)), (0.02, (8, 26)), (0.005, (10, 100))])
+def test_a_batch_that_only_slows_down_is_not_accused(step: float, rates: tuple[int, int]) -> None:
+    """At 80 % load an answer takes five times as long as in an empty server, and the load ends before that."""
+    for seed in range(25):
+        points = [point(rate, batching(1.5, step), seed, drain_s=2) for rate in rates]
+        assert Code.SHORT_RUN in codes(points[1])
+        rate = sweep_summary(points, {})["saturation"]["max_stable_rate"]
+        assert rate["saturated"] is None, seed
+
+
+def test_a_queue_for_the_first_token_is_found_however_long_the_answers() -> None:
+    """Prompts one after the other, 5 a second where 10 come; then 12 s for everybody. Nothing ends while it lasts."""
+    due_s = np.arange(100) / 10
+    first_s = 0.2 * (1 + np.arange(100))
+    rows = [
+        record(k, 1000 * due, tokens_ms=[1000 * first, 1000 * first + 12_000])
+        for k, (due, first) in enumerate(zip(due_s.tolist(), first_s.tolist(), strict=True))
+    ]
+    each = summarise(run(rows, {"request_rate": 10.0}))
+    assert {Code.SATURATED, Code.SHORT_RUN} <= codes(each)
+    assert "kept up" not in said([each])
