@@ -9,12 +9,10 @@ import sys
 from collections.abc import Callable
 
 import uvloop
-from aiohttp import web
 
-from loadgen.capture.proxy import Proxy
+from loadgen.capture.proxy import BACKLOG, Proxy
 from loadgen.errors import BadInputError
 
-BACKLOG = 4096  # connections that may come at once
 SWITCH_S = 0.0002  # the writer's thread gives way that soon when the loop has something to pass on; Python's own: 5 ms
 SHUTDOWN_S = 10.0  # running answers may go on for that long after the first Ctrl-C
 
@@ -50,11 +48,7 @@ async def _serve(proxy: Proxy, listener: socket.socket, ready: Callable[[], None
     stop = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    runner = web.AppRunner(proxy.application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        ready()
-        await stop.wait()
-    finally:
-        await runner.cleanup()
+    await proxy.open(listener)
+    ready()
+    await stop.wait()
+    await proxy.close(SHUTDOWN_S)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
-from loadgen.capture import proxy
+from loadgen.capture import recording
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Client, server and proxy share one loop here, and it is late when they are many: that is no overload."""
-    monkeypatch.setattr(proxy, "LATE_S", 60.0)
+    monkeypatch.setattr(recording, "LATE_S", 60.0)
 
 
 @pytest.fixture
@@ -27,6 +28,6 @@ def run() -> Callable[[Coroutine[Any, Any, None]], None]:
         async def bounded() -> None:
             await asyncio.wait_for(test, 20)
 
-        asyncio.run(bounded())
+        uvloop.run(bounded())  # as `loadgen capture` does
 
     return running

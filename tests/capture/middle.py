@@ -1,6 +1,7 @@
 """A proxy between a scripted upstream and a raw client, all in one event loop."""
 
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,18 +41,30 @@ async def listening(app: web.Application) -> tuple[web.AppRunner, str]:
 
 
 @asynccontextmanager
+async def proxied(upstream: str, folder: Path, keep_text: bool = False) -> AsyncIterator[tuple[str, Proxy, Writer]]:
+    """The proxy's URL, itself and its writer; closed as at Ctrl-C."""
+    folder.mkdir()  # noqa: ASYNC240 (once, before anything runs)
+    writer = Writer(folder, upstream, 4, keep_text)
+    proxy = Proxy(parse_target(upstream), writer)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await proxy.open(listener)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", proxy, writer
+    finally:
+        await proxy.close(1)
+        writer.close()
+
+
+@asynccontextmanager
 async def between(serve: Serve, folder: Path, upstream: str = "", keep_text: bool = False) -> AsyncIterator[Between]:
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", serve)
     server, url = await listening(app)
-    folder.mkdir()  # noqa: ASYNC240 (once, before anything runs)
-    writer = Writer(folder, upstream or url, 4, keep_text)
-    proxy = Proxy(parse_target(upstream or url), writer)
-    front, address = await listening(proxy.application())
     try:
-        async with aiohttp.ClientSession(auto_decompress=False) as client:
+        async with (
+            proxied(upstream or url, folder, keep_text) as (address, proxy, writer),
+            aiohttp.ClientSession(auto_decompress=False) as client,
+        ):
             yield Between(address, client, proxy, writer, folder)
     finally:
-        await front.cleanup()
         await server.cleanup()
-        writer.close()

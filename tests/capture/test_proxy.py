@@ -235,7 +235,7 @@ def test_when_the_loop_is_late_recording_pauses_and_serving_does_not(run, tmp_pa
 
     async def test() -> None:
         async with between(serve, tmp_path / "c") as b:
-            b.proxy.fall_behind()
+            b.proxy.recording.fall_behind()
             async with b.client.post(f"{b.url}/v1/completions", json=ASK) as answer:
                 assert answer.status == 200
             assert b.writer.missed == {"this machine was overloaded": 1}
