@@ -3,7 +3,7 @@
     python servers/deepspeed_mii.py --model DIR --port 8000 --max-model-len 4096
 
 Dynamic SplitFuse is always on; how many sequences it takes at once and how much memory has no flag. The first start
-compiles CUDA code.
+compiles CUDA code. With `--load-balancer HOST:PORT`, a flag of its own, only the HTTP layer is started.
 """
 
 import os
@@ -33,7 +33,7 @@ def fill_in() -> Start:
         ("0.3.3", "0.3"),
         "pip install deepspeed-mii requests setuptools uvicorn pydantic-settings",
         model_is_path=True,
-        max_num_seqs=512,  # its engine's max_ragged_sequence_count
+        max_num_seqs=256,  # threads of its load balancer, one a request; its engine would take 512
     )
 
 

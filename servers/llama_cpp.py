@@ -84,6 +84,9 @@ def fill_in() -> Start:
             raise Refusal("llama_cpp.server answers one request at a time.", "Use --through llama-server or xllamacpp.")
         words.max_num_seqs = None
         layers = ["--n_gpu_layers", "-1", "--flash_attn", "True"] if gpu else []
+        if not gpu and "--n_threads_batch" not in rest:
+            # Else all cores, and a prompt waits for each of them: a second, where the load is on the same machine.
+            layers = ["--n_threads_batch", str(max(1, (os.cpu_count() or 2) // 2))]
         # By default a new request cuts off the one that is being streamed.
         quiet = ["--interrupt_requests", "False", "--disable_ping_events", "True", "--verbose", "False"]
         return Start(

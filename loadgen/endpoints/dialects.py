@@ -32,7 +32,7 @@ DIALECTS: Final = (
     Dialect(
         {"ignore_eos": True, "min_tokens": "n", "stream_options": _USAGE},
         True,
-        "vLLM, SGLang, llama.cpp, llama-cpp-python, DeepSpeed-MII, TensorRT-LLM: each heeds one and ignores the rest",
+        "vLLM, SGLang, llama.cpp, llama-cpp-python, TensorRT-LLM: each heeds one and ignores the rest",
     ),
     Dialect({"ignore_eos": True, "stream_options": _USAGE}, True, "servers that check min_tokens against something"),
     Dialect(
@@ -56,6 +56,8 @@ class Known:
 
 _EOS_AND_USAGE: Final = Dialect({"ignore_eos": True, "stream_options": _USAGE}, True, "end of sequence is ignored")
 _MIN_TOKENS: Final = Dialect({"min_tokens": "n"}, True, "end of sequence is masked")
+# MII counts the prompt among its min_tokens: n of them force nothing after a prompt of n. Only max_tokens is to end it.
+_ENDLESS: Final = Dialect({"min_tokens": 1_000_000}, True, "end of sequence is ignored")
 _ASKED: Final = "usage, when asked"
 # By the name that the engine's script gives itself (servers/): a second copy of the server's habits is kept nowhere.
 ENGINES: Final = {
@@ -66,8 +68,10 @@ ENGINES: Final = {
     "xllamacpp": Known(_EOS_AND_USAGE, True, _ASKED, "anything", "closed, though it promises to keep it"),
     "llama_cpp.server": Known(_MIN_TOKENS, False, "never: events are counted", "anything", "kept, 5 s idle"),
     "transformers": Known(DIALECTS[2], False, "usage, always", "the text given as --model; 400 else", "kept, 5 s idle"),
-    "deepspeed_mii": Known(_MIN_TOKENS, False, "never: events are counted", "the text given as --model", "kept, 300 s"),
+    "deepspeed_mii": Known(_ENDLESS, False, "never: events are counted", "the text given as --model", "kept, 300 s"),
 }
+# What a server says of itself in /v1/models → its row, where the first row of DIALECTS is taken and not heeded.
+OWNERS: Final = {"deepspeed-mii": "deepspeed_mii"}
 
 
 def without(dialect: Dialect, refused: list[str]) -> Dialect:

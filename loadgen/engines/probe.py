@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from loadgen.endpoints.answer import Answer, Reading
-from loadgen.endpoints.dialects import DIALECTS, ENGINES, Dialect, without
+from loadgen.endpoints.dialects import DIALECTS, ENGINES, OWNERS, Dialect, without
 from loadgen.endpoints.openai import PATHS, encode, failure_text
 from loadgen.engines.asking import Asker
 from loadgen.errors import TargetError
@@ -66,13 +66,13 @@ def probe(
 ) -> Protocol:
     """Find out. `endpoint` is chat, completions or auto. Raises TargetError for everything that fails.
 
-    `engine` is known when it was started by us: then its row of the table is tried first.
+    `engine` is known when it was started by us, or from /v1/models: then its row of the table is tried first.
     """
-    known = ENGINES.get(engine or "")
     listed = _models(asker, model is None)
     name = model or _only_model(asker, listed)
     entry = next((one for one in listed or [] if one.get("id") == name), {})
     protocol = Protocol(name, endpoint, DIALECTS[0], engine=_engine(entry))
+    known = ENGINES.get(engine or OWNERS.get(protocol.engine or "", ""))
     may_send_ids = may_send_ids and (known is None or known.takes_ids)
     rows = (known.dialect, *DIALECTS) if known is not None else DIALECTS
     length = entry.get("max_model_len")
