@@ -42,6 +42,8 @@ def test_a_cpu_times_every_module(torch, tiny, tmp_path, capsys):
     assert all(step["sum_ms"] > 0 for point in told["points"] for step in point["steps"].values())
     assert all(check["passed"] for check in told["selftest"])
     assert (told["troubles"], told["left_out"]) == ([], [])
+    reached = {one["name"] for one in told["limits"]["reached"] if one["unit"] == "GB/s"}
+    assert reached == {"copy", "scale", "read", "read by a product", "write"}
     assert "What the device reaches" in capsys.readouterr().out
     assert (tmp_path / "p.html").read_text().startswith("<!doctype html>")
     assert not list(tmp_path.glob("*.part"))

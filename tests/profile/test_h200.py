@@ -170,6 +170,11 @@ def test_what_is_said_of_the_run_itself(found):
         if cell["name"] == "down" and (point["phase"], point["batch"] * point["sequence"]) == ("prefill", 8192)
     }
     assert [round(2 * 8192 * 11008 * 4096 / us / 1e6) for us in down] == [797]
+    cells = [c for d in (seven, eight) for p in d["points"] for c in p["cells"] if c["median_us"]]
+    cached = [cell for cell in cells if cell["cached"]]
+    assert (len(cached), len(cells)) == (628, 3745)
+    assert max(cell["of_floor"] for cell in cached) < 0.095
+    assert not {cell["reach"] for cell in cached} & {"memory", "compute"}
     script = (ROOT / "examples" / "h200_profile.sh").read_text()
     for document in (seven, eight):
         command = document["command"].removeprefix("loadgen ").split(" --json")[0]
