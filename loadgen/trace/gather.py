@@ -4,15 +4,17 @@ It knows the ways in which such sources write a time and a number, and keeps cou
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from loadgen.trace.assemble import Draft
 from loadgen.trace.reading import TOKENS_MAX, Head, guarded, open_bytes, pieces_of_lines, refuse
@@ -20,8 +22,11 @@ from loadgen.trace.table import UNKNOWN, Int64s, Survey
 from loadgen.units import NS_PER_S
 
 _NS_MAX = 2**62
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_SETTLED_AT_ONCE = 1 << 16
 FAILED = 500  # the status of what a source calls failed without a number
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*\s*(Z|UTC|[+-]\d\d:?\d\d)?")
+_ISO_WHOLE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,9})?(Z|[+-]\d\d:?\d\d)?$"
 # A number's size tells its unit: seconds until the year 5138, then ms, µs, ns since 1970.
 _UNITS = ((Decimal(10) ** 11, 9), (Decimal(10) ** 14, 6), (Decimal(10) ** 17, 3), (Decimal(2) ** 62, 0))
 
@@ -41,6 +46,10 @@ class Gathered:
     model: list[str] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
     text: list[str | None] = field(default_factory=list)
+    said: list[Any] = field(default_factory=list)  # when the last ones began and ended, in the words of the source
+    until: list[Any] = field(default_factory=list)
+    names: tuple[str, str] = ("the time", "the end")  # the source's, of the two
+    ends_after: bool = False  # an end before its start is an error, not an unknown duration
 
     def add(
         self,
@@ -66,12 +75,42 @@ class Gathered:
         self.status.append(status)
         self.text.append(text)
 
+    def add_said(self, line: int, said: Any, until: Any = None, **rest: Any) -> None:
+        """One request more, from and to moments as the source writes them; `until` is None where it tells no end.
+
+        A source has all its requests by this or all by `add`: the words are made numbers a column at a time.
+        """
+        self.add(line, 0, **rest)
+        self.said.append(said)
+        self.until.append(until)
+        if len(self.said) >= _SETTLED_AT_ONCE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make numbers of the moments that were said. Raises BadInputError with the line."""
+        if not self.said:
+            return
+        first = len(self.at_ns) - len(self.said)
+        rows = self.row[first:]
+        self.at_ns[first:] = starts = instants_ns(self.head, rows, self.said, self.names[0])
+        ended = [place for place, until in enumerate(self.until) if until is not None]
+        ends = [self.until[place] for place in ended]
+        for place, end_ns in zip(
+            ended, instants_ns(self.head, [rows[k] for k in ended], ends, self.names[1]), strict=True
+        ):
+            took_ns = end_ns - starts[place]
+            if took_ns < 0 and self.ends_after:
+                refuse(self.head.path, rows[place], "it ends before it starts")
+            self.duration_ns[first + place] = took_ns if 0 <= took_ns < _NS_MAX else UNKNOWN
+        self.said, self.until = [], []
+
     def drop(self, reason: str) -> None:
         """One record is no request to replay."""
         self.survey.dropped[reason] = self.survey.dropped.get(reason, 0) + 1
 
     def draft(self, *, in_order: bool = False, absolute: bool = True) -> Draft:
         """The columns; raises BadInputError for a time that no clock shows."""
+        self.settle()
         return Draft(
             at_ns=self._times(),
             row=np.array(self.row, np.int64),
@@ -155,6 +194,22 @@ def instant_ns(head: Head, line: int, value: Any, name: str) -> int:
     return refuse(head.path, line, f"{name} is no time" if value is not None else f"{name} is missing")
 
 
+def instants_ns(head: Head, lines: Sequence[int], values: Sequence[Any], name: str) -> list[int]:
+    """`instant_ns` of a column; where all are ISO 8601 of one form, Arrow reads them, twenty times as fast."""
+    try:
+        texts = pa.array(values, pa.string())
+        if pc.all(pc.match_substring_regex(texts, _ISO_WHOLE)).as_py():
+            kind = (
+                pa.timestamp("ns", "UTC") if str(texts[0])[-1:] == "Z" or "+" in str(texts[0]) else pa.timestamp("ns")
+            )
+            found: list[int] = texts.cast(kind).cast(pa.int64()).to_pylist()
+            if texts.null_count == 0:
+                return found
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        pass  # another way of writing it, or several
+    return [instant_ns(head, line, value, name) for line, value in zip(lines, values, strict=True)]
+
+
 def _number(text: str) -> Decimal | None:
     try:
         return Decimal(text) if len(text) < 40 else None
@@ -171,16 +226,22 @@ def iso_ns(text: str) -> int | None:
     return None if second is None else second * NS_PER_S + int((match[3] or "0").ljust(9, "0"))
 
 
-@lru_cache(maxsize=4096)
 def _second(day: str, time: str, zone: str) -> int | None:
-    try:
-        moment = datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-        if zone not in ("Z", "UTC"):
-            ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-            moment += -ahead if zone[0] == "+" else ahead
-    except (ValueError, OverflowError):
+    hour, minute, second = int(time[:2]), int(time[3:5]), int(time[6:])
+    began = _days(day)
+    if began is None or hour > 23 or minute > 59 or second > 59:
         return None
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+    ahead = 0 if zone in ("Z", "UTC") else 60 * int(zone[1:3]) + int(zone[-2:])
+    return 86_400 * began + 3_600 * hour + 60 * (minute - (ahead if zone[0] == "+" else -ahead)) + second
+
+
+@lru_cache(maxsize=4096)
+def _days(day: str) -> int | None:
+    """`2024-05-10` in days since 1970; None where no calendar has it."""
+    try:
+        return date(int(day[:4]), int(day[5:7]), int(day[8:])).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return None
 
 
 def count(head: Head, line: int, value: Any, name: str) -> int:

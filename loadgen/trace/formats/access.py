@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered, count, instant_ns, iso_ns, seconds_ns
+from loadgen.trace.gather import Gathered, count, iso_ns, seconds_ns
 from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
 from loadgen.trace.table import UNKNOWN, Survey, Trace
 from loadgen.units import NS_PER_MS
@@ -98,7 +98,7 @@ def _stamp_ns(text: str) -> int | None:
 def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Requests to a model are kept. Raises BadInputError where there is none."""
     survey.format = "Envoy"
-    gathered = Gathered(head, survey)
+    gathered = Gathered(head, survey, names=("start_time", ""))
     for line, text in _lines(gathered):
         entry = _envoy(text)
         if entry is None:
@@ -107,9 +107,9 @@ def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
             sizes = [count(head, line, _any(entry, names), "tokens") for names in (_INPUTS, _OUTPUTS)]
             status = count(head, line, entry.get("response_code"), "response_code")
             received = entry.get("bytes_received")
-            gathered.add(
+            gathered.add_said(
                 line,
-                instant_ns(head, line, entry.get("start_time"), "start_time"),
+                entry.get("start_time"),
                 input_tokens=sizes[0] if sizes[0] >= 0 else _tokens(received, choices),
                 output_tokens=sizes[1],
                 duration_ns=seconds_ns(entry.get("duration"), 6),

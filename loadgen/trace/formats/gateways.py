@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import FAILED, Gathered, count, instant_ns, mapping, records, seconds_ns
+from loadgen.trace.gather import FAILED, Gathered, count, mapping, records, seconds_ns
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import Head
-from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.trace.table import Survey, Trace
 
 _MS_DIGITS = 6
 _GENERATES = ("completion", "responses", "messages", "generate")
@@ -24,14 +24,12 @@ def _litellm(gathered: Gathered, line: int, record: Record) -> None:
         return gathered.drop(f"call_type {kind[:40]}")
     if str(record.get("cache_hit")).lower() == "true":
         return gathered.drop("answered from the gateway's cache")
-    at_ns = instant_ns(head, line, record.get("startTime"), "startTime")
-    ended = record.get("endTime")
-    return gathered.add(
+    return gathered.add_said(
         line,
-        at_ns,
+        record.get("startTime"),
+        record.get("endTime"),
         input_tokens=count(head, line, record.get("prompt_tokens"), "prompt_tokens"),
         output_tokens=count(head, line, record.get("completion_tokens"), "completion_tokens"),
-        duration_ns=instant_ns(head, line, ended, "endTime") - at_ns if ended is not None else UNKNOWN,
         session=record.get("session_id") or record.get("trace_id"),
         model=record.get("model"),
         status=FAILED if record.get("status") == "failure" else 200,
@@ -44,17 +42,15 @@ def _langfuse(gathered: Gathered, line: int, record: Record) -> None:
     head = gathered.head
     if record.get("type") != "GENERATION":
         return gathered.drop(f"type {str(record.get('type'))[:40]}")
-    at_ns = instant_ns(head, line, record.get("start_time", record.get("startTime")), "start_time")
-    ended = record.get("end_time", record.get("endTime"))
     usage = mapping(record.get("usage_details", record.get("usageDetails", record.get("usage"))))
-    return gathered.add(
+    return gathered.add_said(
         line,
-        at_ns,
+        record.get("start_time", record.get("startTime")),
+        record.get("end_time", record.get("endTime")),
         input_tokens=_sum(head, line, usage, "input", record.get("prompt_tokens", record.get("promptTokens"))),
         output_tokens=_sum(
             head, line, usage, "output", record.get("completion_tokens", record.get("completionTokens"))
         ),
-        duration_ns=instant_ns(head, line, ended, "end_time") - at_ns if ended is not None else UNKNOWN,
         session=record.get("session_id", record.get("sessionId")) or record.get("trace_id", record.get("traceId")),
         model=record.get("provided_model_name") or record.get("model"),
         status=FAILED if record.get("level") == "ERROR" else 200,
@@ -73,9 +69,9 @@ def _helicone(gathered: Gathered, line: int, record: Record) -> None:
         cached = (record.get("prompt_cache_read_tokens"), record.get("prompt_cache_write_tokens"))
         tokens += sum(max(0, count(head, line, each, "prompt_cache tokens")) for each in cached)
     properties = mapping(record.get("request_properties", record.get("properties")))
-    return gathered.add(
+    return gathered.add_said(
         line,
-        instant_ns(head, line, record.get("request_created_at"), "request_created_at"),
+        record.get("request_created_at"),
         input_tokens=tokens,
         output_tokens=count(head, line, record.get("completion_tokens"), "completion_tokens"),
         duration_ns=seconds_ns(record.get("delay_ms", record.get("latency")), _MS_DIGITS),
@@ -87,12 +83,12 @@ def _helicone(gathered: Gathered, line: int, record: Record) -> None:
 
 
 _NO_CACHE = "00000000-0000-0000-0000-000000000000"
-# name → (keys that tell it, what reads a record)
-GATEWAYS: dict[str, tuple[frozenset[str], Callable[[Gathered, int, Record], None]]] = {
-    "LiteLLM": (frozenset({"startTime", "prompt_tokens", "completion_tokens"}), _litellm),
-    "Langfuse": (frozenset({"type", "start_time", "trace_id"}), _langfuse),
-    "Langfuse (API)": (frozenset({"type", "startTime", "traceId"}), _langfuse),
-    "Helicone": (frozenset({"request_created_at"}), _helicone),
+# name → (keys that tell it, its names of start and end, what reads a record)
+GATEWAYS: dict[str, tuple[frozenset[str], tuple[str, str], Callable[[Gathered, int, Record], None]]] = {
+    "LiteLLM": (frozenset({"startTime", "prompt_tokens", "completion_tokens"}), ("startTime", "endTime"), _litellm),
+    "Langfuse": (frozenset({"type", "start_time", "trace_id"}), ("start_time", "end_time"), _langfuse),
+    "Langfuse (API)": (frozenset({"type", "startTime", "traceId"}), ("startTime", "endTime"), _langfuse),
+    "Helicone": (frozenset({"request_created_at"}), ("request_created_at", ""), _helicone),
 }
 
 
@@ -103,10 +99,11 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Generations are kept. Raises BadInputError with the line or the number of the record."""
     name = survey.format = _gateway(head) or ""
-    gathered = Gathered(head, survey)
+    _, names, read = GATEWAYS[name]
+    gathered = Gathered(head, survey, names=names)
     for line, record in records(head, "data"):
         survey.rows_read += 1
-        GATEWAYS[name][1](gathered, line, record)
+        read(gathered, line, record)
     return assemble(gathered.draft(), survey, choices)
 
 
@@ -114,8 +111,8 @@ def _gateway(head: Head) -> str | None:
     """By the keys of the first object, wherever in its array it stands."""
     seen = set(head.record)
     if not seen and head.data.lstrip()[:1] in (b"[", b"{"):
-        seen = {key for keys, _ in GATEWAYS.values() for key in keys if f'"{key}"'.encode() in head.data}
-    return next((name for name, (keys, _) in GATEWAYS.items() if keys <= seen), None)
+        seen = {key for keys, _, _ in GATEWAYS.values() for key in keys if f'"{key}"'.encode() in head.data}
+    return next((name for name, (keys, _, _) in GATEWAYS.items() if keys <= seen), None)
 
 
 def _sum(head: Head, line: int, usage: Record, part: str, otherwise: Any) -> int:

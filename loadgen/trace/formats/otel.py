@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import FAILED, Gathered, count, instant_ns, mapping, records
+from loadgen.trace.gather import FAILED, Gathered, count, mapping, records
 from loadgen.trace.messages import prompt_text
-from loadgen.trace.reading import Head, refuse
-from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.trace.reading import Head
+from loadgen.trace.table import Survey, Trace
 
 _INPUTS = (
     "gen_ai.usage.input_tokens",
@@ -36,7 +36,7 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Spans of model calls are kept. Raises BadInputError with line or number."""
     survey.format = "OpenTelemetry"
-    gathered = Gathered(head, survey)
+    gathered = Gathered(head, survey, names=("the start", "the end"), ends_after=True)
     spans: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {}
     for line, span in _spans(head):
         survey.rows_read += 1
@@ -129,21 +129,17 @@ def _end(span: dict[str, Any]) -> str | None:
 
 def _add(gathered: Gathered, line: int, span: dict[str, Any], attributes: dict[str, Any]) -> None:
     head = gathered.head
-    at_ns = instant_ns(head, line, span.get("startTimeUnixNano", span.get("start_time")), "the start")
     end = span.get("endTimeUnixNano", span.get("end_time"))
-    end_ns = UNKNOWN if end in (None, "", "0", 0) else instant_ns(head, line, end, "the end")
-    if 0 <= end_ns < at_ns:
-        refuse(head.path, line, "the span ends before it starts")
     status = count(head, line, attributes.get("http.response.status_code"), "the status")
     code = span.get("status", {}).get("code") if isinstance(span.get("status"), dict) else None
     failed = attributes.get("error.type") or code in (2, "STATUS_CODE_ERROR", "ERROR")
     text = _first(attributes, ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.prompt.0.content", "input.value"))
-    gathered.add(
+    gathered.add_said(
         line,
-        at_ns,
+        span.get("startTimeUnixNano", span.get("start_time")),
+        None if end in ("", "0", 0) else end,
         input_tokens=count(head, line, _first(attributes, _INPUTS), "the prompt's length"),
         output_tokens=count(head, line, _first(attributes, _OUTPUTS), "the answer's length"),
-        duration_ns=end_ns - at_ns if end_ns >= 0 else UNKNOWN,
         session=_first(attributes, _SESSIONS) or span.get("traceId", span.get("trace_id")),
         model=_first(attributes, _MODELS),
         status=status if 100 <= status <= 599 else FAILED if failed else 200,

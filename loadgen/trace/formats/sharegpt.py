@@ -7,7 +7,7 @@ from typing import Any
 
 from loadgen.errors import BadInputError
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered, instant_ns, records
+from loadgen.trace.gather import Gathered, records
 from loadgen.trace.messages import text_pieces
 from loadgen.trace.reading import Head
 from loadgen.trace.table import Survey, Trace
@@ -58,8 +58,7 @@ def _conversation(gathered: Gathered, line: int, record: dict[str, Any]) -> None
         if time is None:
             gathered.drop(_UNTIMED)
             continue
-        at_ns = instant_ns(gathered.head, line, time, "the time")
-        gathered.add(line, at_ns, session=session, model=record.get("model"), text="\n".join(said) or None)
+        gathered.add_said(line, time, session=session, model=record.get("model"), text="\n".join(said) or None)
         time = None  # the conversation's own time is that of its first turn
 
 
