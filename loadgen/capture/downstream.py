@@ -12,20 +12,13 @@ from collections import deque
 from typing import Protocol, cast
 
 import httptools
-import msgspec
 
 from loadgen.capture.exchange import ABORTED, Exchange
-from loadgen.capture.head import HEAD_BYTES_MAX, AnswerHead, Framing, Request, framed
+from loadgen.capture.head import HEAD_BYTES_MAX, AnswerHead, Framing, Request, framed, own_answer
 from loadgen.capture.recording import BODY_BYTES_MAX, Recording, is_recorded
 from loadgen.capture.upstream import Pool, Upstream, in_words
 
 BAD_GATEWAY = 502
-_REASONS = {
-    400: b"Bad Request",
-    431: b"Request Header Fields Too Large",
-    501: b"Not Implemented",
-    BAD_GATEWAY: b"Bad Gateway",
-}
 _RESET = struct.pack("ii", 1, 0)  # struct linger: no time for what is not sent, and no orderly end
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -229,7 +222,7 @@ class Downstream(asyncio.Protocol):
         self._connecting = None
         request = self._queue[0]
         if not self._status:
-            self._transport.write(_own(BAD_GATEWAY, f"the upstream server does not answer: {reason}", request))
+            self._transport.write(own_answer(BAD_GATEWAY, f"the upstream server does not answer: {reason}", request))
         else:
             request.keeps, request.complete = False, True
             if self._framing is Framing.CLOSE:  # an orderly end would look like a whole answer
@@ -274,7 +267,7 @@ class Downstream(asyncio.Protocol):
         """What comes cannot be passed on. What came before it is served first."""
         self._last = True
         broken, self._coming = self._coming, None
-        refusal = _own(status, message, None)
+        refusal = own_answer(status, message, None)
         if self._queue and self._queue[-1] is broken:
             self._queue.pop()
             if not self._queue:
@@ -336,16 +329,3 @@ class Downstream(asyncio.Protocol):
         self._last = True
         self._let_go(ABORTED)
         self._queue.clear()
-
-
-def _own(status: int, message: str, request: Request | None) -> bytes:
-    """An answer of the proxy's; without a request it is the last."""
-    body = msgspec.json.encode({"error": {"message": f"loadgen capture: {message}"}})
-    close = b"" if request is not None and request.keeps else b"Connection: close\r\n"
-    head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n%b\r\n" % (
-        status,
-        _REASONS[status],
-        len(body),
-        close,
-    )
-    return head if request is not None and request.method == b"HEAD" else head + body

@@ -7,12 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 Headers = list[tuple[bytes, bytes]]
 HEAD_BYTES_MAX = 1 << 16  # of a head that is not complete yet
 # What belongs to one connection (RFC 9110, 7.6.1). Upgrades are not passed on, so a server answers as if none was asked
 # for, as it may (7.8); 100 Continue is settled by each side for itself.
 _HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"))
 _OF_REQUESTS = _HOP | {b"host", b"expect"}
+_REASONS = {
+    400: b"Bad Request",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+}
 _TELLS_LENGTH = frozenset((b"content-length", b"transfer-encoding"))
 
 
@@ -129,3 +137,16 @@ def framed(pieces: Iterable[bytes], framing: Framing, ended: bool) -> bytes:
     if framing is not Framing.CHUNKED:
         return body
     return b"%b%b" % (b"%x\r\n%b\r\n" % (len(body), body) if body else b"", b"0\r\n\r\n" if ended else b"")
+
+
+def own_answer(status: int, message: str, request: Request | None) -> bytes:
+    """An answer of the proxy's; without a request it is the last."""
+    body = msgspec.json.encode({"error": {"message": f"loadgen capture: {message}"}})
+    close = b"" if request is not None and request.keeps else b"Connection: close\r\n"
+    head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n%b\r\n" % (
+        status,
+        _REASONS[status],
+        len(body),
+        close,
+    )
+    return head if request is not None and request.method == b"HEAD" else head + body

@@ -179,6 +179,18 @@ def test_a_head_without_an_end_is_refused() -> None:
     assert wire.closed
 
 
+def test_who_takes_no_answer_is_sent_none_of_the_next_one_either() -> None:
+    connections = Connections()
+    client, _ = client_of(connections)
+    client.pause_writing()
+    client.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    (upstream,) = connections.all
+    assert isinstance(upstream.transport, Wire)
+    assert not upstream.transport.reading
+    client.resume_writing()
+    assert upstream.transport.reading
+
+
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_bytes_from_either_side_are_an_accident(asked: bytes, answered: bytes) -> None:
     """Whatever comes, nothing is raised, and an answer that is none never looks like a whole one."""

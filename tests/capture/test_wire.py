@@ -42,13 +42,13 @@ def test_heads_keep_their_order_their_case_and_what_is_repeated(run, tmp_path: P
     async def test() -> None:
         async with raw(script, tmp_path / "c") as r:
             answer = await r.ask(
-                b"GET /a%2Fb?c=%20&c HTTP/1.1\r\nhost: theirs\r\nCookie: a\r\nX-b: 1\r\nCookie: \xfc\r\nX-Hop: 1\r\n"
-                b"Connection: close, X-Hop, Content-Length\r\nTE: trailers\r\nAccept-Encoding: br\r\n\r\n"
+                b"POST /a%2Fb?c=%20&c HTTP/1.1\r\nhost: theirs\r\nCookie: a\r\nX-b: 1\r\nCookie: \xfc\r\nX-Hop: 1\r\n"
+                b"Connection: close, X-Hop, Content-Length\r\nTE: trailers\r\ncontent-Length: 2\r\n\r\nhi"
             )
             port = r.visits[0].writer.get_extra_info("sockname")[1]
         assert heads == [
-            b"GET /a%%2Fb?c=%%20&c HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: a\r\nX-b: 1\r\nCookie: \xfc\r\n"
-            b"Accept-Encoding: br\r\n\r\n" % port
+            b"POST /a%%2Fb?c=%%20&c HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: a\r\nX-b: 1\r\nCookie: \xfc\r\n"
+            b"content-Length: 2\r\n\r\n" % port
         ]
         assert answer == (
             b"HTTP/1.1 299 Of my own\r\nSet-Cookie: a=1\r\nx-odd: b \r\nSET-COOKIE: c=2\r\nX-Bytes: \xe4\xff\r\n"
@@ -232,6 +232,7 @@ def test_bytes_after_an_answer_are_never_the_next_ones(run, tmp_path: Path) -> N
         await visit.request()
         await visit.say(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
         await visit.request()
+        await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
 
     async def test() -> None:
         async with raw(script, tmp_path / "c") as r:
@@ -291,6 +292,27 @@ def test_an_early_answer_to_a_long_request_arrives_whole(run, tmp_path: Path) ->
             writer.write(GET)
             assert await reader.readexactly(len(OK)) == OK
             assert r.writer.missed == {"a body too large": 1}
+
+    run(test())
+
+
+def test_an_upload_passes_as_it_comes(run, tmp_path: Path) -> None:
+    """What is not recorded is not gathered: the server has the first piece before the client has made the second."""
+    seen = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.reader.readuntil(b"3\r\none\r\n")
+        seen.set()
+        await visit.reader.readuntil(b"3\r\ntwo\r\n0\r\n\r\n")
+        await visit.say(OK)
+
+    async def test() -> None:
+        async with raw(script, tmp_path / "c") as r:
+            reader, writer = await r.connect()
+            writer.write(b"POST /v1/files HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+            await seen.wait()
+            writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
+            assert await reader.readexactly(len(OK)) == OK
 
     run(test())
 
