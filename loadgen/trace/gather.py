@@ -1,34 +1,24 @@
 """Requests collected one by one, for sources that are records and not columns: exports, spans, logs.
 
-It knows the ways in which such sources write a time and a number, and keeps count of what is dropped, and why.
+It keeps count of what is dropped, and why; how such sources write a time and a number is known to `written`.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from loadgen.trace.assemble import Draft
-from loadgen.trace.reading import TOKENS_MAX, Head, guarded, open_bytes, pieces_of_lines, refuse
+from loadgen.trace.reading import Head, guarded, open_bytes, pieces_of_lines, refuse
 from loadgen.trace.table import UNKNOWN, Int64s, Survey
-from loadgen.units import NS_PER_S
+from loadgen.trace.written import instants_ns
 
 _NS_MAX = 2**62
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _SETTLED_AT_ONCE = 1 << 16
 FAILED = 500  # the status of what a source calls failed without a number
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*\s*(Z|UTC|[+-]\d\d:?\d\d)?")
-_ISO_WHOLE = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,9})?(Z|[+-]\d\d:?\d\d)?$"
-# A number's size tells its unit: seconds until the year 5138, then ms, µs, ns since 1970.
-_UNITS = ((Decimal(10) ** 11, 9), (Decimal(10) ** 14, 6), (Decimal(10) ** 17, 3), (Decimal(2) ** 62, 0))
 
 
 @dataclass(slots=True)
@@ -86,6 +76,34 @@ class Gathered:
         if len(self.said) >= _SETTLED_AT_ONCE:
             self.settle()
 
+    def extend(
+        self,
+        lines: Sequence[int],
+        said: list[Any],
+        until: list[Any] | None = None,
+        *,
+        input_tokens: list[int],
+        output_tokens: list[int],
+        session: list[Any],
+        model: list[Any],
+        status: list[int],
+        text: list[str | None],
+        duration_ns: list[int] | None = None,
+    ) -> None:
+        """`add_said` of many, as columns."""
+        n = len(lines)
+        self.at_ns += [0] * n
+        self.row += lines
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.duration_ns += duration_ns or [UNKNOWN] * n
+        self.session += [str(each) if each not in (None, "") else None for each in session]
+        self.model += [each if isinstance(each, str) else "" for each in model]
+        self.status += status
+        self.text += text
+        self.said, self.until = said, until or [None] * n
+        self.settle()
+
     def settle(self) -> None:
         """Make numbers of the moments that were said. Raises BadInputError with the line."""
         if not self.said:
@@ -95,9 +113,8 @@ class Gathered:
         self.at_ns[first:] = starts = instants_ns(self.head, rows, self.said, self.names[0])
         ended = [place for place, until in enumerate(self.until) if until is not None]
         ends = [self.until[place] for place in ended]
-        for place, end_ns in zip(
-            ended, instants_ns(self.head, [rows[k] for k in ended], ends, self.names[1]), strict=True
-        ):
+        ends_ns = instants_ns(self.head, [rows[place] for place in ended], ends, self.names[1])
+        for place, end_ns in zip(ended, ends_ns, strict=True):
             took_ns = end_ns - starts[place]
             if took_ns < 0 and self.ends_after:
                 refuse(self.head.path, rows[place], "it ends before it starts")
@@ -135,17 +152,22 @@ class Gathered:
         return found
 
 
+def by_line(head: Head, *keys: str) -> bool:
+    """Whether it is JSONL: the first line is an object, and not one that holds the records under one of the keys."""
+    try:
+        found = msgspec.json.decode(head.line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(found, dict) and not set(keys) & set(head.record)
+
+
 def records(head: Head, *keys: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number from 1, object) of a file that is JSONL, one array of objects, or one object with a list under a key.
 
     The number is the line in JSONL, else the place in the list. Fractions are Decimals, never floats."""
     path = head.path
-    try:
-        by_line = isinstance(msgspec.json.decode(head.line), dict)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        by_line = False
     decoder = msgspec.json.Decoder(float_hook=Decimal)
-    if by_line and not (keys and set(keys) & set(head.record)):
+    if by_line(head, *keys):
         for number, text in pieces_of_lines(path):
             for place, line in enumerate(text.split(b"\n"), number):
                 if line.strip():
@@ -176,108 +198,3 @@ def _decoded(head: Head, decoder: msgspec.json.Decoder[Any], place: int, data: b
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, ArithmeticError) as error:
         refuse(head.path, place, f"no JSON ({str(error)[:80]})")
-
-
-def instant_ns(head: Head, line: int, value: Any, name: str) -> int:
-    """A moment in ns since 1970: ISO 8601 (without a zone: UTC), or a number of s, ms, µs or ns. Never a float."""
-    if isinstance(value, str):
-        if (ns := iso_ns(value)) is not None:
-            return ns
-        value = _number(value)
-    if isinstance(value, Decimal):
-        if value.is_finite() and value >= 0:
-            for bound, digits in _UNITS:
-                if value < bound:
-                    return int(value.scaleb(digits).to_integral_value())
-    elif isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62:
-        return value * int(next(10**digits for bound, digits in _UNITS if value < bound))
-    return refuse(head.path, line, f"{name} is no time" if value is not None else f"{name} is missing")
-
-
-def instants_ns(head: Head, lines: Sequence[int], values: Sequence[Any], name: str) -> list[int]:
-    """`instant_ns` of a column; where all are ISO 8601 of one form, Arrow reads them, twenty times as fast."""
-    try:
-        texts = pa.array(values, pa.string())
-        if pc.all(pc.match_substring_regex(texts, _ISO_WHOLE)).as_py():
-            kind = (
-                pa.timestamp("ns", "UTC") if str(texts[0])[-1:] == "Z" or "+" in str(texts[0]) else pa.timestamp("ns")
-            )
-            found: list[int] = texts.cast(kind).cast(pa.int64()).to_pylist()
-            if texts.null_count == 0:
-                return found
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-        pass  # another way of writing it, or several
-    return [instant_ns(head, line, value, name) for line, value in zip(lines, values, strict=True)]
-
-
-def _number(text: str) -> Decimal | None:
-    try:
-        return Decimal(text) if len(text) < 40 else None
-    except ArithmeticError:
-        return None
-
-
-def iso_ns(text: str) -> int | None:
-    """ISO 8601 as ns since 1970, None where it is none; digits below the ns are cut."""
-    match = _ISO.fullmatch(text)
-    if match is None:
-        return None
-    second = _second(match[1], match[2], match[4] or "Z")
-    return None if second is None else second * NS_PER_S + int((match[3] or "0").ljust(9, "0"))
-
-
-def _second(day: str, time: str, zone: str) -> int | None:
-    hour, minute, second = int(time[:2]), int(time[3:5]), int(time[6:])
-    began = _days(day)
-    if began is None or hour > 23 or minute > 59 or second > 59:
-        return None
-    ahead = 0 if zone in ("Z", "UTC") else 60 * int(zone[1:3]) + int(zone[-2:])
-    return 86_400 * began + 3_600 * hour + 60 * (minute - (ahead if zone[0] == "+" else -ahead)) + second
-
-
-@lru_cache(maxsize=4096)
-def _days(day: str) -> int | None:
-    """`2024-05-10` in days since 1970; None where no calendar has it."""
-    try:
-        return date(int(day[:4]), int(day[5:7]), int(day[8:])).toordinal() - _EPOCH_DAY
-    except ValueError:
-        return None
-
-
-def count(head: Head, line: int, value: Any, name: str) -> int:
-    """A number of tokens, however it is written; −1 for none, null or a negative one. Raises BadInputError."""
-    if isinstance(value, str):
-        value = _number(value)
-    if value is None or isinstance(value, bool):
-        return UNKNOWN
-    if isinstance(value, int) and value <= TOKENS_MAX:
-        return max(value, UNKNOWN)
-    if isinstance(value, (int, Decimal)):
-        if not Decimal(value).is_finite():
-            return UNKNOWN
-        if value == int(value) and value <= TOKENS_MAX:
-            return max(int(value), UNKNOWN)
-    return refuse(head.path, line, f"{name} {str(value)[:30]} is no number of tokens")
-
-
-def seconds_ns(value: Any, digits: int = 9) -> int:
-    """A duration in units of 10^digits ns; −1 where it is none."""
-    if isinstance(value, str):
-        value = _number(value)
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        number = Decimal(value)
-        if number.is_finite() and 0 <= number < 10**15:
-            return int(number.scaleb(digits).to_integral_value())
-    return UNKNOWN
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """A JSON object, also one written into a string; anything else is empty."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return {}
-        if isinstance(value, list):
-            return {"messages": value}
-    return value if isinstance(value, dict) else {}

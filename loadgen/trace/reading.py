@@ -117,7 +117,7 @@ def json_rows(
 
     A last line without its end that cannot be read is put into `torn` where that is given. Raises BadInputError.
     """
-    decoder = msgspec.json.Decoder(kind)
+    decoder = msgspec.json.Decoder(kind, float_hook=Decimal)
     for number, text in pieces_of_lines(path):
         if number < first:  # only the first piece holds the head
             skipped = text.split(b"\n", first - number)

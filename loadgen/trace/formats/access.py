@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered, count, iso_ns, seconds_ns
+from loadgen.trace.gather import Gathered
 from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
 from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.trace.written import count, iso_ns, seconds_ns
 from loadgen.units import NS_PER_MS
 
 _COMBINED = re.compile(

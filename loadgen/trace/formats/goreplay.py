@@ -13,10 +13,11 @@ import msgspec
 
 from loadgen.trace.assemble import Choices, assemble
 from loadgen.trace.formats.access import NO_MODEL, asks_model
-from loadgen.trace.gather import Gathered, count
+from loadgen.trace.gather import Gathered
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import Head, guarded, open_bytes, refuse
 from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.trace.written import count
 
 SEPARATOR = "\n🐵🙈🙉\n".encode()
 _BODY_MAX = 64 << 20

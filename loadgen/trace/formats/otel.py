@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import FAILED, Gathered, count, mapping, records
+from loadgen.trace.gather import FAILED, Gathered, records
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import Head
 from loadgen.trace.table import Survey, Trace
+from loadgen.trace.written import count, mapping
 
 _INPUTS = (
     "gen_ai.usage.input_tokens",

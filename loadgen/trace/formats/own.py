@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from loadgen.errors import BadInputError
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.gather import iso_ns
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import TOKENS_MAX, Head, json_rows, open_bytes, refuse
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace, column
+from loadgen.trace.written import iso_ns
 
 VERSION = 1
 CAPTURED, MANIFEST = "trace.jsonl", "capture.json"  # in the folder of a capture

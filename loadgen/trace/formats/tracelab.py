@@ -11,9 +11,9 @@ import numpy as np
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.gather import iso_ns
 from loadgen.trace.reading import Head, Tokens, json_rows, refuse
 from loadgen.trace.table import Blocks, Int64s, Survey, Trace
+from loadgen.trace.written import iso_ns
 
 _SIZES = (16, 64, 256, 512, 2048)
 _IDS_MAX = 20_000_000  # in all; a larger file gets larger blocks
