@@ -21,6 +21,7 @@ from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.config import Settings
 from loadgen.engines.asking import Asker
 from loadgen.engines.catalog import SIMULATOR, find_engine
+from loadgen.engines.introduction import introduce
 from loadgen.engines.launch import Launched, launch_simulator
 from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
 from loadgen.engines.starting import launch_engine, plan_engine
@@ -61,6 +62,7 @@ class SetUp:
     slo: Slo | None
     hardware: str | None  # GPU:MODEL, checked; None when nobody said
     prompt_seed: int
+    told: dict[str, Any] = field(default_factory=dict)  # by a server that we did not start, of itself
     interrupts: Interrupts = field(default_factory=Interrupts)
 
     def prompts(self, seed: int, lengths: Lengths) -> PromptSource:
@@ -71,9 +73,7 @@ class SetUp:
     def target(self) -> dict[str, Any]:
         """For the summary: where the load went."""
         engine = self.protocol.engine if self.engine is None else self.engine.about.get("engine", SIMULATOR)
-        about = (
-            {} if self.engine is None else {key: value for key, value in self.engine.about.items() if key != "ready"}
-        )
+        about = self.told if self.engine is None else self.engine.about
         return {
             "base_url": self.asker.target.root,
             "model": self.protocol.model,
@@ -81,7 +81,7 @@ class SetUp:
             "endpoint": self.protocol.endpoint,
             "prompts": "token ids" if self.protocol.vocabulary else "text",
             "warnings": self.protocol.warnings,
-        } | about
+        } | {key: value for key, value in about.items() if key != "ready"}
 
     def in_words(self) -> str:
         """One line for people."""
@@ -129,7 +129,8 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             stream=settings.stream,
             extra=settings.extra_body,
         )
-        protocol.context_max = protocol.context_max or about.get("max_model_len")
+        told = introduce(asker, protocol.engine) if engine is None else {}
+        protocol.context_max = protocol.context_max or (about | told).get("max_model_len")
         # An engine that we started has its tokenizer beside it; so has one that calls its model by a folder of ours.
         beside = Path(about.get("folder") or protocol.model)
         if tokenizer is None and not protocol.vocabulary and beside.is_absolute():
@@ -141,7 +142,7 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
         # Prompts that a living server has seen would meet its prefix cache: new ones, unless a seed is asked for.
         seed = settings.seed if settings.seed is not None else int.from_bytes(os.urandom(4), "little")
         hardware = _hardware(settings, protocol, engine)
-        setup = SetUp(settings, asker, address, protocol, made, worker, engine, slo, hardware, seed)
+        setup = SetUp(settings, asker, address, protocol, made, worker, engine, slo, hardware, seed, told)
         with setup.interrupts.caught():
             yield setup
         if engine is not None and engine.process.poll() is not None:

@@ -136,7 +136,7 @@ def _only_model(asker: Asker, listed: list[dict[str, Any]] | None) -> str:
 def _engine(entry: dict[str, Any]) -> str | None:
     """Who the server says it is, for the report; nothing depends on it."""
     owner = entry.get("owned_by")
-    return {"llamacpp": "llama.cpp"}.get(str(owner), str(owner)) if owner else None
+    return {"llamacpp": "llama.cpp", "me": "llama_cpp.server"}.get(str(owner), str(owner)) if owner else None
 
 
 def _settle_fields(

@@ -78,7 +78,8 @@ def _masthead(summary: dict[str, Any], kind: str) -> Markup:
     target = mapping(summary, "target")
     known = [
         ("model", words(target, "model")),
-        ("engine", words(target, "engine")),
+        ("engine", f"{words(target, 'engine')} {words(target, 'version')}".strip()),
+        ("flags", ", ".join(f"{name} {value}" for name, value in mapping(target, "flags").items())),
         ("target", words(target, "base_url")),
         ("dataset", words(summary, "dataset")),
         ("started", words(summary, "started").replace("T", " ").replace("Z", " UTC")),
