@@ -50,16 +50,22 @@ FACTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "vllm:": (("/server_info?config_format=json", "max_num_seqs", "vllm:max_num_seqs"),),
 }
 
+_ANNOUNCED = tuple(f"# TYPE {name}" for name in KEPT)
 _SHARES = ("_usage", "_rate", "_perc", "utilization")
 _QUANTILE = re.compile(r'quantile="([^"]*)"')
 _TRTLLM = "trtllm:"  # before the keys of its JSON
 
 
 def read_metrics(body: bytes) -> Readings | None:
-    """Prometheus' text, or TensorRT-LLM's JSON; None when it is neither or says nothing that we know."""
+    """Prometheus' text, or TensorRT-LLM's JSON; None when it is neither or says nothing that we know.
+
+    A gauge with labels has no sample before its first value: what is only announced will be told later.
+    """
     if body.lstrip()[:1] in (b"[", b"{"):
         return read_iterations(body)
-    return parse_metrics(body.decode("utf-8", "replace")) or None
+    text = body.decode("utf-8", "replace")
+    found = parse_metrics(text)
+    return found if found or any(line.startswith(_ANNOUNCED) for line in text.splitlines()) else None
 
 
 def parse_metrics(text: str) -> Readings:

@@ -89,6 +89,8 @@ def test_an_idle_tensorrt_llm_is_still_one_and_other_json_is_not() -> None:
     assert read_metrics(b'{"detail":"Not Found"}') is None
     assert read_metrics(b"[1, 2") is None
     assert read_metrics(b"<html></html>") is None
+    assert read_metrics(b"# TYPE trtllm_kv_cache_hit_rate gauge\n") == {}  # no value yet
+    assert read_metrics(b"# TYPE python_info gauge\npython_info 1\n") is None
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from scripted import Server, Visit
 
+from loadgen.analysis.gauges import server_section
 from loadgen.engines import telemetry
 from loadgen.engines.asking import Asker
 from loadgen.engines.gauges import Readings
@@ -70,6 +72,52 @@ def test_tensorrt_llm_has_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = {"/metrics": '[{"numActiveRequests": 7}]', "/prometheus/metrics": "trtllm_kv_cache_utilization 0.5\n"}
     found, _ = scraped(pages, monkeypatch)
     assert own(found) == {"trtllm:numActiveRequests": 7, "trtllm_kv_cache_utilization": 0.5}
+
+
+ANNOUNCED = "# HELP trtllm_kv_cache_utilization Share in use.\n# TYPE trtllm_kv_cache_utilization gauge\n"
+TOLD = (
+    ANNOUNCED
+    + """trtllm_kv_cache_utilization{engine_type="undefined",model_name="m"} 0.5
+# TYPE trtllm_num_requests_running gauge
+trtllm_num_requests_running{engine_type="undefined",model_name="m"} 7.0
+trtllm_num_requests_waiting{engine_type="undefined",model_name="m"} 3.0
+trtllm_kv_cache_hit_rate{engine_type="undefined",model_name="m"} 0.25
+# TYPE trtllm_time_to_first_token_seconds histogram
+trtllm_time_to_first_token_seconds_bucket{le="0.001",model_name="m"} 0.0
+trtllm_request_success_total{finished_reason="length",model_name="m"} 12.0
+"""
+)
+ITERATIONS = (
+    '[{"iter": 40, "numActiveRequests": 6}, {"iter": 41, "numActiveRequests": 7, "numQueuedRequests": 3,'
+    ' "maxBatchSizeRuntime": 8, "kvCacheStats": {"usedNumBlocks": 20, "maxNumBlocks": 40, "cacheHitRate": 0.25}}]'
+)
+
+
+def test_tensorrt_llm_from_its_first_silent_answers_to_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle, its two places say nothing yet; both are asked again, and what they say has a meaning in the summary."""
+    pages = {"/metrics": "[]", "/prometheus/metrics": ANNOUNCED}
+    monkeypatch.setattr(telemetry, "PERIOD_S", 0.02)
+    rows: dict[str, list[Any]] = {"source": [], "name": [], "time_ns": [], "value": []}
+    with Server(answering(pages)) as server:
+        scraper = Scraper(asker_of(server), lambda: None)
+        scraper.start()
+        _, silent = scraper.readings.get(timeout=PATIENCE_S)
+        pages |= {"/metrics": ITERATIONS, "/prometheus/metrics": TOLD}
+        found: Readings = {}
+        while not own(found):
+            at_ns, found = scraper.readings.get(timeout=PATIENCE_S)
+        at_ns, found = scraper.readings.get(timeout=PATIENCE_S)
+        scraper.stop()
+        scraper.join()
+    assert own(silent) == {}
+    for name, value in found.items():
+        for column, what in zip(rows, ("server", name, at_ns, value), strict=True):
+            rows[column].append(what)
+    section = server_section(pa.table(rows), at_ns - 1, at_ns + 1)
+    assert section is not None
+    wanted = {"running_mean": 7, "waiting_mean": 3, "kv_cache_mean": 0.5, "cap": 8, "prefix_hit_rate": 0.25}
+    assert {name: section[name] for name in wanted} == wanted
+    assert section["engine"] == "tensorrt-llm"
 
 
 def test_a_server_without_gauges_is_asked_for_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
