@@ -5,6 +5,7 @@ anything twice: whoever asked decides, and is told whether a byte of an answer h
 """
 
 import asyncio
+import socket
 import ssl
 import time
 from typing import Protocol, cast
@@ -16,6 +17,7 @@ from loadgen.target import Target
 
 CONNECT_S = 30.0
 KEEP_S = 4.0  # servers close idle connections after 5 s and more: letting go earlier avoids most races
+RESOLVED_S = 10.0  # an address is good for that long
 _now_ns = time.monotonic_ns
 
 
@@ -156,6 +158,8 @@ class Pool:
         self._tls = ssl.create_default_context() if target.scheme == "https" else None
         self._idle: dict[Upstream, None] = {}  # in the order in which they became idle
         self._open: set[Upstream] = set()
+        self._addresses: list[tuple[str, int]] = []
+        self._resolved_s = -RESOLVED_S
 
     def take(self) -> Upstream | None:
         """One that is connected already, if there is one."""
@@ -167,13 +171,30 @@ class Pool:
 
     async def connect(self) -> Upstream:
         """A fresh one. Raises OSError, TimeoutError."""
-        loop = asyncio.get_running_loop()
+        loop, problem = asyncio.get_running_loop(), OSError("it has no address")
+        name = self._target.host if self._tls is not None else None
         async with asyncio.timeout(CONNECT_S):
-            _, upstream = await loop.create_connection(
-                lambda: Upstream(self), self._target.host, self._target.port, ssl=self._tls
+            for host, port in await self._resolved():
+                try:
+                    _, upstream = await loop.create_connection(
+                        lambda: Upstream(self), host, port, ssl=self._tls, server_hostname=name
+                    )
+                except OSError as error:
+                    problem, self._resolved_s = error, -RESOLVED_S
+                else:
+                    self._open.add(upstream)
+                    return upstream
+        raise problem
+
+    async def _resolved(self) -> list[tuple[str, int]]:
+        """The server's addresses, asked for anew now and then: a burst of connections would be a burst of questions."""
+        now_s = time.monotonic()
+        if now_s - self._resolved_s > RESOLVED_S:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self._target.host, self._target.port, type=socket.SOCK_STREAM
             )
-        self._open.add(upstream)
-        return upstream
+            self._addresses, self._resolved_s = [(str(each[4][0]), int(each[4][1])) for each in found], now_s
+        return self._addresses
 
     def put(self, upstream: Upstream) -> None:
         upstream.idle_since = time.monotonic()

@@ -413,6 +413,22 @@ def test_what_comes_in_single_bytes(run, tmp_path: Path) -> None:
     run(test())
 
 
+def test_an_address_that_refuses_is_not_the_only_one(run, tmp_path: Path) -> None:
+    """As `localhost` has two where a server listens at one; what was known of the name is asked for anew after that."""
+
+    async def test() -> None:
+        async with raw(always_ok, tmp_path / "c") as r:
+            pool = r.proxy.pool
+            (await pool.connect()).transport.abort()
+            (known,) = pool._addresses
+            pool._addresses = [("127.0.0.1", 9), known]
+            assert (await r.ask(LAST_GET)).endswith(b"ok")
+            (await pool.connect()).transport.abort()
+            assert pool._addresses == [known]
+
+    run(test())
+
+
 def test_at_the_end_running_answers_end_and_idle_ones_go(run, tmp_path: Path) -> None:
     begun, go_on = asyncio.Semaphore(0), asyncio.Event()
 
