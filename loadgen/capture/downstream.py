@@ -116,7 +116,7 @@ class Downstream(asyncio.Protocol):
             return
         if request.sent:
             if self._upstream is not None:
-                self._upstream.transport.write(framed([piece], request.framing, ended=False))
+                self._upstream.send(framed([piece], request.framing, ended=False))
             return
         request.pieces.append(piece)
         request.size += len(piece)
@@ -135,7 +135,7 @@ class Downstream(asyncio.Protocol):
         if request.answered:
             self._next()
         elif request.sent and self._upstream is not None:
-            self._upstream.transport.write(framed([], request.framing, ended=True))
+            self._upstream.send(framed([], request.framing, ended=True))
         elif request.gathered:
             self._ask(request)
 
@@ -145,7 +145,7 @@ class Downstream(asyncio.Protocol):
         """The first of the queue is to be served."""
         request = self._queue[0]
         if request.expects and not request.complete:
-            self._transport.write(_CONTINUE)
+            self._write(_CONTINUE)
         if request.complete or not request.gathered:
             self._ask(request)
 
@@ -163,7 +163,10 @@ class Downstream(asyncio.Protocol):
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             self._fail(in_words(error) or "no connection in time")
         else:
-            self._carry(upstream)
+            if upstream.transport.is_closing():  # before anybody waited for it
+                self._fail("it closed the connection")
+            else:
+                self._carry(upstream)
             self._pace()
 
     def _carry(self, upstream: Upstream) -> None:
@@ -176,7 +179,7 @@ class Downstream(asyncio.Protocol):
         if not request.gathered:
             request.pieces = []
         if self._full:
-            upstream.transport.pause_reading()
+            upstream.read(wanted=False)
 
     # The way back: what an upstream tells its taker.
 
@@ -192,7 +195,7 @@ class Downstream(asyncio.Protocol):
         wire = self._head + framed(pieces, self._framing, ended)
         self._head = b""
         if wire:
-            self._transport.write(wire)
+            self._write(wire)
         if self._exchange is not None:
             self._owner.recording.hold(self._exchange, pieces, came_ns)
         if ended:
@@ -222,7 +225,7 @@ class Downstream(asyncio.Protocol):
         self._connecting = None
         request = self._queue[0]
         if not self._status:
-            self._transport.write(own_answer(BAD_GATEWAY, f"the upstream server does not answer: {reason}", request))
+            self._write(own_answer(BAD_GATEWAY, f"the upstream server does not answer: {reason}", request))
         else:
             request.keeps, request.complete = False, True
             if self._framing is Framing.CLOSE:  # an orderly end would look like a whole answer
@@ -238,7 +241,7 @@ class Downstream(asyncio.Protocol):
         if request.complete:
             self._next()
         elif not request.keeps:
-            self._transport.write_eof()  # what still comes is read, lest the kernel takes the answer back
+            self._half_close()  # what still comes is read, lest the kernel takes the answer back
         self._pace()
 
     def _let_go(self, status: int) -> None:
@@ -258,7 +261,7 @@ class Downstream(asyncio.Protocol):
         if keeps and self._queue:
             self._turn()
         elif keeps and self._refusal:
-            self._transport.write(self._refusal)
+            self._write(self._refusal)
             self._close()
         elif not keeps or self._owner.leaving:
             self._close()
@@ -278,8 +281,17 @@ class Downstream(asyncio.Protocol):
         if self._queue:
             self._refusal = refusal
         else:
-            self._transport.write(refusal)
+            self._write(refusal)
             self._close()
+
+    def _write(self, data: bytes) -> None:
+        """A client that has just gone is sent nothing: its end will be told."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _half_close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _close(self) -> None:
         self._last = True
@@ -299,12 +311,12 @@ class Downstream(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._full = True
         if self._upstream is not None:
-            self._upstream.transport.pause_reading()
+            self._upstream.read(wanted=False)
 
     def resume_writing(self) -> None:
         self._full = False
         if self._upstream is not None:
-            self._upstream.transport.resume_reading()
+            self._upstream.read(wanted=True)
 
     def _pace(self) -> None:
         """Read from the client, or not: a request behind the one that is served waits in the kernel, and so does a

@@ -50,17 +50,27 @@ class Upstream(asyncio.Protocol):
         self._framing = Framing.NONE
 
     def carry(self, taker: Taker, wire: bytes, is_head: bool) -> None:
-        """Send a request, or its beginning; the rest by `transport`."""
+        """Send a request, or its beginning; the rest by `send`. The connection must be open."""
         self.taker, self._is_head = taker, is_head
         self.silent, self._begun, self._ended, self._keeps = True, False, False, False
         self._bytes_before = 0
         self.transport.write(wire)
 
+    def send(self, wire: bytes) -> None:
+        """More of the request. A connection that has just closed takes nothing: its end will be told."""
+        if not self.transport.is_closing():
+            self.transport.write(wire)
+
+    def read(self, wanted: bool) -> None:
+        """Go on reading, or wait."""
+        if not self.transport.is_closing():
+            (self.transport.resume_reading if wanted else self.transport.pause_reading)()
+
     def release(self, whole: bool) -> None:
         """The taker needs it no more; `whole`: all of the request was handed over."""
         self.taker = None
-        whole = whole and not self.transport.get_write_buffer_size()
-        if whole and self._ended and self._keeps and not self.transport.is_closing():
+        good = whole and self._ended and self._keeps and not self.transport.is_closing()
+        if good and not self.transport.get_write_buffer_size():
             self.used = True
             if self._is_head:  # the parser may wait for the body that a HEAD's answer tells of and has not
                 self._parser = httptools.HttpResponseParser(self)

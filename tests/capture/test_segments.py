@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,10 +45,15 @@ class Wire:
         return self.closed
 
     def pause_reading(self) -> None:
+        assert not self.closed
         self.reading = False
 
     def resume_reading(self) -> None:
+        assert not self.closed
         self.reading = True
+
+    def write_eof(self) -> None:
+        assert not self.closed
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -177,6 +183,26 @@ def test_a_head_without_an_end_is_refused() -> None:
     client.data_received(b"y")
     assert wire.written.startswith(b"HTTP/1.1 431 ")
     assert wire.closed
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", b"HTTP/1.1 413 No\r\n\r\n", b"?"])
+def test_one_side_goes_while_the_other_still_speaks(answer: bytes) -> None:
+    """A transport is closed a moment before its protocol is told, and refuses whatever is asked of it."""
+    for client_first in (True, False):
+        connections = Connections()
+        client, wire = client_of(connections)
+        client.data_received(b"POST /v1/files HTTP/1.1\r\nConnection: close\r\nContent-Length: 99999999\r\n\r\n")
+        (upstream,) = connections.all
+        (wire if client_first else upstream.transport).close()
+        if client_first:
+            upstream.data_received(answer)
+        else:
+            client.data_received(b"x" * 100)
+        client.pause_writing()
+        client.resume_writing()
+        upstream.pause_writing()
+        upstream.connection_lost(None)
+        client.connection_lost(None)
 
 
 def test_who_takes_no_answer_is_sent_none_of_the_next_one_either() -> None:

@@ -227,6 +227,18 @@ def test_a_server_that_speaks_something_else_is_a_502(run, tmp_path: Path, said:
     run(test())
 
 
+def test_a_server_that_closes_at_once_is_a_502(run, tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        visit.reset()
+
+    async def test() -> None:
+        async with raw(script, tmp_path / "c") as r:
+            for _ in range(30):  # before or after the request was sent, as it happens
+                assert (await r.ask(LAST_GET)).startswith(b"HTTP/1.1 502 ")
+
+    run(test())
+
+
 def test_bytes_after_an_answer_are_never_the_next_ones(run, tmp_path: Path) -> None:
     async def script(visit: Visit) -> None:
         await visit.request()
