@@ -72,6 +72,8 @@ class Downstream(asyncio.Protocol):
             except httptools.HttpParserUpgrade as upgrade:  # it was not passed on: what follows is HTTP still
                 data = data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserCallbackError:
+                raise  # ours, not the client's
             except httptools.HttpParserError as error:
                 self._refuse(400, f"this is no HTTP request: {error}")
         if self._coming is None or self._coming.method or self._coming is not before:

@@ -198,6 +198,7 @@ def test_one_side_goes_while_the_other_still_speaks(answer: bytes) -> None:
             upstream.data_received(answer)
         else:
             client.data_received(b"x" * 100)
+            assert wire.written == b""
         client.pause_writing()
         client.resume_writing()
         upstream.pause_writing()
