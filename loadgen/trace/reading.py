@@ -22,7 +22,7 @@ from loadgen.trace.table import Int64s
 
 TOKENS_MAX = 100_000_000  # of one request: what is beyond was never served, and sums stay far from 2⁶³
 HEAD_BYTES = 1 << 20  # a server writes much into its log before the first request
-_PIECE_BYTES = 1 << 24
+_PIECE_BYTES = 1 << 22
 _GZIP = b"\x1f\x8b"
 
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]

@@ -5,7 +5,6 @@ Each row is a whole prompt. Its ids are chained here: one id at two places is th
 
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import chain as joined
 
 import msgspec
 import numpy as np
@@ -14,7 +13,8 @@ import pyarrow.compute as pc
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.reading import BlockId, Head, Tokens, exact_ns, json_rows
+from loadgen.trace.idlists import id_lists
+from loadgen.trace.reading import Head, Tokens, exact_ns, json_rows
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace
 
 BLOCK_TOKENS = 16
@@ -28,7 +28,7 @@ class Row(msgspec.Struct, gc=False):
     timestamp: Decimal
     input_length: Tokens
     output_length: Tokens
-    hash_ids: list[BlockId]
+    hash_ids: msgspec.Raw
     parent_chat_id: int = -1
 
 
@@ -63,6 +63,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
 
 def _columns(head: Head) -> Iterator[tuple[Int64s, ...]]:
     for lines, rows in json_rows(head.path, Row):
+        lengths, ids = id_lists(head.path, "hash_ids", [row.hash_ids for row in rows], lines)
         yield (
             np.array(lines, np.int64),
             exact_ns(head.path, [row.timestamp for row in rows], lines, _SECONDS_DIGITS),
@@ -70,8 +71,8 @@ def _columns(head: Head) -> Iterator[tuple[Int64s, ...]]:
             np.array([row.output_length for row in rows], np.int64),
             np.array([row.chat_id & (2**63 - 1) for row in rows], np.int64),
             np.array([-1 if row.parent_chat_id < 0 else row.parent_chat_id & (2**63 - 1) for row in rows], np.int64),
-            np.array([len(row.hash_ids) for row in rows], np.int64),
-            np.fromiter(joined.from_iterable(row.hash_ids for row in rows), np.int64),
+            lengths,
+            ids,
         )
 
 

@@ -6,14 +6,14 @@ ids that turn out to name single blocks are chained; both are said.
 
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import chain as joined
 
 import msgspec
 import numpy as np
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.reading import BlockId, Head, Tokens, exact_ns, json_rows, refuse
+from loadgen.trace.idlists import id_lists
+from loadgen.trace.reading import Head, Tokens, exact_ns, json_rows, refuse
 from loadgen.trace.table import Blocks, Int64s, Survey, Trace
 
 _SIZES = (512, 16, 32, 64, 128, 256, 1024, 2048)
@@ -26,7 +26,7 @@ class Row(msgspec.Struct, gc=False):
     timestamp: Decimal
     input_length: Tokens
     output_length: Tokens
-    hash_ids: list[BlockId]
+    hash_ids: msgspec.Raw
 
 
 def matches(head: Head) -> bool:
@@ -57,13 +57,14 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
 
 def _columns(head: Head) -> Iterator[tuple[Int64s, ...]]:
     for lines, rows in json_rows(head.path, Row):
+        lengths, ids = id_lists(head.path, "hash_ids", [row.hash_ids for row in rows], lines)
         yield (
             np.array(lines, np.int64),
             exact_ns(head.path, [row.timestamp for row in rows], lines, MS_DIGITS),
             np.array([row.input_length for row in rows], np.int64),
             np.array([row.output_length for row in rows], np.int64),
-            np.array([len(row.hash_ids) for row in rows], np.int64),
-            np.fromiter(joined.from_iterable(row.hash_ids for row in rows), np.int64),
+            lengths,
+            ids,
         )
 
 
