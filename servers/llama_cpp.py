@@ -24,7 +24,7 @@ def find_file(model: str) -> str:
         files = sorted(each for each in os.listdir(model) if each.endswith(".gguf"))
         if len(files) != 1:
             raise Refusal(
-                f"{model} holds {len(files)} .gguf files.",
+                f"{model} holds {len(files) or 'no'} .gguf file{'s' if files else ''}.",
                 "Name the file. `loadgen model tiny DIR --gguf` writes one; llama.cpp has no dummy weights.",
             )
         return os.path.join(model, files[0])
@@ -59,10 +59,16 @@ def choose() -> str:
     found = [way for way in WAYS if there[way]]
     if words.through and words.through not in found:
         missing = "not on the PATH" if words.through == "llama-server" else f"not installed in {sys.executable}"
-        raise Refusal(f"{words.through} is {missing}.", _INSTALL[words.through] + "; or --python PATH.")
+        raise Refusal(f"{words.through} is {missing}.", _how_to(words.through))
     if not found:
-        raise Refusal(f"llama.cpp is not installed in {sys.executable}.", _INSTALL["xllamacpp"] + "; or --python PATH.")
+        raise Refusal(f"llama.cpp is not installed in {sys.executable}.", _how_to("xllamacpp"))
     return words.through or found[0]
+
+
+def _how_to(way: str) -> str:
+    if way == "llama-server":
+        return f"{_INSTALL[way]}."
+    return f"Name the Python of the environment that has it: --python PATH. To install it: {_INSTALL[way]}."
 
 
 _INSTALL = {

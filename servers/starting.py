@@ -103,13 +103,13 @@ def need_folder(model: str, *, weights: bool) -> None:
     """A path must be a model's folder; a name without a slash in front is left to the engine (a hub's name)."""
     if not (model.startswith((".", "/", "~")) or os.path.exists(model)):
         return
-    config = os.path.join(model, "config.json")
-    if not os.path.isfile(config):
-        what = "is not a model's folder: it has no config.json" if os.path.isdir(model) else "does not exist"
+    if not os.path.isfile(os.path.join(model, "config.json")):
+        what = "is a file, not a model's folder" if os.path.isfile(model) else "does not exist"
+        what = "is not a model's folder: it has no config.json" if os.path.isdir(model) else what
         raise Refusal(f"{model} {what}.", "Give the folder that holds config.json, tokenizer and weights.")
     held = os.listdir(model)
     if weights and not any(each.endswith((".safetensors", ".bin", ".pt")) for each in held):
-        raise Refusal(f"{model} has no weights.", "Add them, or --dummy-weights where the engine takes it.")
+        raise Refusal(f"{model} has no weights.", "Add them; vLLM, SGLang and TensorRT-LLM also take --dummy-weights.")
 
 
 def context_of(model: str) -> int | None:
@@ -149,7 +149,7 @@ def _plan(engine: Start, words: argparse.Namespace, rest: list[str]) -> dict:
     if engine.packages and not engine.version:
         raise Refusal(
             f"{engine.name} is not installed in {sys.executable}.",
-            f"{engine.install}; or name the interpreter that has it: --python PATH.",
+            f"Name the Python of the environment that has it: --python PATH. To install it: {engine.install}.",
         )
     warnings = engine.warnings + _misfits(engine)
     if words.max_num_seqs is None and engine.max_num_seqs and FLAGS[engine.column]["max_num_seqs"]:

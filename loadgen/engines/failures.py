@@ -25,6 +25,10 @@ FAILURES = (
         _MEMORY,
     ),
     Failure(
+        r"Failed to create llama_context",  # llama_cpp.server, which keeps the reason to itself
+        "Most likely the memory for its KV cache: lower --max-model-len. --verbose True lets it say more.",
+    ),
+    Failure(
         r"[Aa]ddress already in use|couldn't bind|[Pp]ort \d+ is already",
         "Another program has its port: choose another --port, or leave it out for a free one.",
     ),

@@ -32,6 +32,7 @@ from loadgen.units import NS_PER_S, parse_duration_ns
 READY_TIMEOUT_NS = 600 * NS_PER_S
 _PLAN_TIMEOUT_S = 60.0  # a script imports nothing heavy; a cold disk may be slow
 _SAY_PERIOD_S = 15.0
+_PORT_MAX = 65_535
 _LOG_TAIL = 1 << 16  # bytes of the log that are looked at
 _HEADERS = {"Content-Type": "application/json"}
 
@@ -80,14 +81,14 @@ def plan_engine(engine: str, arguments: list[str], *, port: int = 0, say: Say = 
     parser.add_argument("--model")
     parser.add_argument("--port")
     ours, rest = parser.parse_known_args(arguments)
-    engine, implied = find_engine(engine)
+    asked, (engine, implied) = engine, find_engine(engine)
     timeout_ns = parse_duration_ns(ours.ready_timeout)
     if ours.model is None:
         model = cached_tiny(gguf=engine == "llama_cpp")
-        say(f"No --model for {engine}: a generated one with 5 M random parameters, {model}.")
+        say(f"No --model for {asked}: a generated one with 5 M random parameters, {model}.")
         ours.model = str(model)
         rest += [] if "--served-model-name" in rest else ["--served-model-name", "tiny"]
-    if not (ours.port or str(port)).isdigit():
+    if not (ours.port or str(port)).isdecimal() or int(ours.port or port) > _PORT_MAX:
         raise BadInputError(f"'{ours.port}' is not a port.", "Write a number, or 0 for a free one.")
     chosen = int(ours.port or port) or _free_port()
     command = [ours.python, str(script_of(engine)), "--plan", "--model", ours.model, "--port", str(chosen)]
@@ -100,7 +101,10 @@ def _ask_script(engine: str, command: list[str]) -> dict[str, Any]:
             command, capture_output=True, timeout=_PLAN_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
         )
     except OSError as error:
-        raise EngineError(f"Cannot run {command[0]}: {error.strerror}.", "--python wants an interpreter.") from None
+        raise EngineError(
+            f"Cannot run {command[0]}: {'it is a folder' if Path(command[0]).is_dir() else error.strerror}.",
+            "--python wants the Python of the engine's environment, its bin/python.",
+        ) from None
     except subprocess.TimeoutExpired:
         raise EngineError(f"The script of {engine} does not answer.", f"By hand: {shlex.join(command)}") from None
     words = done.stderr.decode("utf-8", "replace").strip().splitlines()
@@ -156,8 +160,9 @@ def _check_port(host: str, port: int, name: str) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
             pass
-    except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    except OSError as error:
+        # socket's own text repeats the address; an unknown host's number is none of the system's
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
         raise EngineError(
             f"{name} cannot have port {port} on {host}: {reason.lower()}.",
             "Choose another --port, or leave it out for a free one.",
@@ -216,9 +221,10 @@ def _first_token(asker: Asker, plan: Plan, launched: Launched, log: Path, deadli
             raise _died(plan, code, log) from None
         if status == 200:
             return
+    told, hint = explain([failure_text(body)], 0)
     raise EngineError(
-        f"{plan.name} is up, but refuses its first request (HTTP {status}): {failure_text(body)}.",
-        f"Its last lines:\n{last_lines(_tail(log))}",
+        f"{plan.name} is up, but refuses its first request (HTTP {status}): {told.rstrip('.')}.",
+        f"{hint or 'Its last lines:'}\n{last_lines(_tail(log))}",
     )
 
 
@@ -231,8 +237,11 @@ def _tail(log: Path) -> list[str]:
 def _died(plan: Plan, code: int, log: Path) -> EngineError:
     lines = _tail(log)
     told, hint = explain(lines, code)
-    ended = f"exit code {code}" if code < 128 else f"signal {code - 128}"
-    sentence = f"{plan.name} ended while it was loading ({ended}){f': {told}' if told else ''}"
+    signalled = -code if code < 0 else max(0, code - 128)
+    ended = f"was killed while it was loading (signal {signalled})"
+    if not signalled:
+        ended = f"ended while it was loading (exit code {code})"
+    sentence = f"{plan.name} {ended}{f': {told}' if told else ''}"
     return EngineError(
         sentence if sentence.endswith(".") else sentence + ".", f"{hint or 'Its last lines:'}\n{last_lines(lines)}"
     )

@@ -249,8 +249,10 @@ def test_deepspeed_mii_says_what_its_own_list_forgot(tmp_path: Path, model: Path
         ("vllm", (), "There is no --model"),
         ("vllm", ("--model", "/nowhere/at-all"), "does not exist"),
         ("vllm", ("--model", "{empty}"), "no config.json"),
+        ("vllm", ("--model", "{file}"), "is a file, not a model's folder"),
         ("sglang", ("--model", "some/name"), "SGLang is not installed in"),
         ("llama_cpp", ("--model", "{empty}"), "llama.cpp is not installed"),
+        ("llama_cpp", ("--model", "x.gguf", "--through", "xllamacpp"), "xllamacpp is not installed in"),
         ("llama_cpp", ("--model", "x.gguf", "--through", "llama-server"), "llama-server is not on the PATH"),
     ],
 )
@@ -259,7 +261,8 @@ def test_what_cannot_be_started_is_one_sentence(
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused = plan(tmp_path, engine, *(word.replace("{empty}", str(empty)) for word in words), packages={})
+    places = {"{empty}": str(empty), "{file}": __file__}
+    refused = plan(tmp_path, engine, *(places.get(word, word) for word in words), packages={})
     assert sentence in refused["error"]
     assert refused["hint"]
 

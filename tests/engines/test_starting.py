@@ -40,6 +40,8 @@ at = lambda flag: sys.argv[sys.argv.index(flag) + 1]
 if "--die" in sys.argv:
     print(at("--die").replace("|", chr(10)), file=sys.stderr)
     sys.exit(3)
+if "--killed" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
 if "--deaf" in sys.argv:  # to SIGTERM, and with a child in a session of its own
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 deaf = "--deaf" in sys.argv
@@ -58,7 +60,8 @@ class Answers(BaseHTTPRequestHandler):
         chat = "chat" in self.path
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         good = asked["model"] == at("--model") and (chat or "--chat-only" not in sys.argv) and "--bad" not in sys.argv
-        self.tell(200 if good else 400, {"error": {"message": "not like this"}})
+        why = "DefaultCPUAllocator: can't allocate memory: 9 bytes." if "--full" in sys.argv else "not like this"
+        self.tell(200 if good else 400, {"error": {"message": why}})
     def tell(self, status, content):
         body = json.dumps(content).encode()
         self.send_response(status); self.send_header("Content-Length", str(len(body))); self.end_headers()
@@ -187,6 +190,21 @@ def test_one_that_dies_of_its_first_request(play: Callable[..., starting.Plan], 
     assert "lower --gpu-memory-utilization" in raised.value.hint
 
 
+def test_one_that_is_killed_while_loading_says_who_may_have_done_it(
+    play: Callable[..., starting.Plan], tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match=r"^Played 1\.2 was killed while it was loading \(signal 9\)\.$") as raised:
+        launch_engine(play("--killed"), tmp_path / "engine.log")
+    assert "the machine's memory ran out" in raised.value.hint
+
+
+def test_one_that_has_no_memory_for_its_first_request(play: Callable[..., starting.Plan], tmp_path: Path) -> None:
+    """It is up and stays up: the reason is in its answer."""
+    with pytest.raises(EngineError, match=r"refuses its first request.*can't allocate memory: 9 bytes\.$") as raised:
+        launch_engine(play("--bad", "--full"), tmp_path / "engine.log")
+    assert "Not enough memory" in raised.value.hint
+
+
 def test_one_that_refuses_its_first_request(play: Callable[..., starting.Plan], tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"refuses its first request \(HTTP 400\): not like this"):
         launch_engine(play("--bad"), tmp_path / "engine.log")
@@ -211,6 +229,13 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(
     assert not (tmp_path / "engine.log").exists()
 
 
+def test_an_address_that_is_nobodys(play: Callable[..., starting.Plan], tmp_path: Path) -> None:
+    plan = play()
+    plan.script["host"] = "203.0.113.7"  # kept for documentation
+    with pytest.raises(EngineError, match=r"cannot have port \d+ on 203\.0\.113\.7: cannot assign requested address\."):
+        launch_engine(plan, tmp_path / "engine.log")
+
+
 def test_what_a_script_refuses_and_a_script_that_breaks(play: Callable[..., starting.Plan]) -> None:
     with pytest.raises(EngineError, match=r"^No\.$") as refused:
         play("--refuse")
@@ -219,8 +244,12 @@ def test_what_a_script_refuses_and_a_script_that_breaks(play: Callable[..., star
         play("--broken")
     with pytest.raises(EngineError, match="Cannot run /no/python"):
         play("--python", "/no/python")
-    with pytest.raises(BadInputError, match="'x' is not a port"):
-        play("--port", "x")
+    with pytest.raises(EngineError, match="it is a folder") as folder:
+        play("--python", str(Path(sys.executable).parent))
+    assert "bin/python" in folder.value.hint
+    for port in ("x", "65536", "-1", "²"):
+        with pytest.raises(BadInputError, match=f"'{port}' is not a port"):
+            play(f"--port={port}")
 
 
 def test_what_the_script_wants_set_is_only_a_default(
@@ -239,6 +268,7 @@ LINES = (  # what engines wrote, and a word of what is made of it
     ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "memory"),
     ("ValueError: Free memory on device cuda:0 (3.1/139.7 GiB) on startup is less than desired GPU memory", "memory"),
     ("ggml_backend_buft_alloc_buffer_n_default: failed to allocate CPU buffer of size 8193572864", "memory"),
+    ("ValueError: Failed to create llama_context", "--max-model-len"),
     ("OSError: [Errno 98] Address already in use", "--port"),
     ("srv: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8000", "--port"),
     ("RuntimeError: Failed to infer device type, please set the environment variable", "GPU"),
