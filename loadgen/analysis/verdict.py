@@ -248,7 +248,9 @@ def _samples(e: Evidence) -> Iterator[Finding]:
         which, needed, severity = "p99", SAMPLES_MIN[99.0], Severity.INFO
     else:
         return
-    rate = point["achieved_rate" if e.filling is None else "offered_rate"]
+    rate = point["achieved_rate"]
+    if e.filling is not None:  # that is no rate; what a server that is full sees is the one offered
+        rate = min(point["offered_rate"] or 0.0, needed / e.filling.enough_s)
     yield finding(
         Code.FEW_SAMPLES,
         severity,

@@ -82,6 +82,8 @@ def _stable_rate(summary: Any) -> Answer | None:
 def _goodput_rate(summary: Any) -> Answer | None:
     value, low, high = estimate(at(summary, "saturation", "max_goodput_rate"))
     label, meaning = "Highest rate within the SLO", "every limit of the SLO still holds"
+    if value is None and low is not None and high is not None:
+        return Answer(label, say_range(low, high, _RATE), "not settled: too little was seen", meaning)
     if not value:  # 0: missed at every rate that was tried
         return None if high is None else Answer(label, f"< {say(high, _RATE)}", "missed there already", meaning)
     if low is not None and high is None:

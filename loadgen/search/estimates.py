@@ -26,12 +26,15 @@ Pairs = list[tuple[Probe, Judged]]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate with its 95 % interval; an end that nothing bounds is None."""
+    """A rate with its 95 % interval; an end that nothing bounds is None. `settled` is False when only the interval is
+    known: then `value` is where to look next, and nothing to tell anybody.
+    """
 
     value: float
     low: float | None
     high: float | None
     method: str
+    settled: bool = True
 
     @property
     def half(self) -> float:

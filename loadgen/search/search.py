@@ -21,7 +21,7 @@ from loadgen.search.estimates import Pairs, Rate, bracket, capacity, collapses, 
 from loadgen.search.knee import knee
 from loadgen.search.ladder import again, climb
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
-from loadgen.search.within import FEW, goodput
+from loadgen.search.within import FEW, goodput, seen
 from loadgen.units import NS_PER_S, format_number
 
 BEYOND = 1.3  # times the plateau: overloaded for certain, and the batch is full before the window begins
@@ -32,6 +32,9 @@ SUSTAIN_RUNS = 3  # it fails, it fails again, and the answer that was stepped ba
 SUSTAIN = 2.0  # times as long as the stable probe took
 SLO_PARTS, SLO_LEAST = 3.0, 0.06  # a probe has a third of what is left, and no less than this of the budget
 RELAXATIONS = 6.0  # times 1 / (capacity · (1 − load)²): so long a queue remembers that it began empty
+NEAR = 0.75  # of the capacity: where most servers' SLO holds, or is missed not by far
+SLO_REQUESTS = 60  # in the window of a probe: fewer say nothing of an SLO
+WINDOW = 4 / 3  # of a probe's time the first quarter is not judged
 BISECTIONS, SLO_PROBES = 8, 16
 
 __all__ = ["Answer", "Limits", "Pairs", "Probing", "answer_of", "search"]
@@ -181,19 +184,40 @@ def _within_slo(state: State) -> Generator[Probe, Judged, None]:
     limits = state.limits
     for number in range(SLO_PROBES):
         found = capacity(state.made)
-        if found is None or state.left_ns < state.shortest_ns:
+        if found is None or not found.value or state.left_ns < state.shortest_ns:
             return
         within = goodput(state.made, found)
-        if within is None or (not number and single is not None and single.slo_verdict == "missed"):
+        if not number and single is not None and single.slo_verdict == "missed":
             rate = FEW * found.value  # one at a time missed it already: hardly anything may still be within
+        elif within is None or not seen(state.made):
+            rate = NEAR * _upper(state.made, found.value)  # nothing is known yet: from near the capacity downward
         elif within.half <= limits.precision * within.value or within.value == 0:
             return
         else:
-            rate = min(max(within.value, FEW * found.value), (1 - limits.precision) * found.value)
-        part_ns = max(state.left_ns / SLO_PARTS, SLO_LEAST * limits.budget_ns)
+            tried = min(p.level for p, j in open_probes(state.made) if j.slo)  # below it little is known: no long step
+            rate = min(max(within.value, FEW * found.value, tried / 2), (1 - limits.precision) * found.value)
+        enough_ns = _long_enough_ns(state, rate)
+        if state.left_ns < enough_ns:
+            return
+        part_ns = max(state.left_ns / SLO_PARTS, SLO_LEAST * limits.budget_ns, enough_ns)
         part_ns = part_ns if 2 * part_ns < state.left_ns else state.left_ns
         rest_ns = RELAXATIONS / (found.value * (1 - rate / found.value) ** 2) * NS_PER_S
         yield from state.open(rate, Purpose.SLO, at_least_ns=min(rest_ns, part_ns), at_most_ns=part_ns)
+
+
+def _upper(made: Pairs, found: float) -> float:
+    """What the highest rate within the SLO is not above: the capacity, what fell behind, and what a closed loop missed
+    it with, where requests come more evenly than in an open one."""
+    behind = [p.level for p, j in open_probes(made) if j.verdict == "unstable"]
+    missed = [
+        j.throughput.value for p, j in made if p.kind is Kind.CLOSED and j.slo_verdict == "missed" and j.throughput
+    ]
+    return min([found, *behind, *missed])
+
+
+def _long_enough_ns(state: State, rate: float) -> float:
+    """The shortest probe of which an SLO can be judged at all."""
+    return max(state.shortest_ns, WINDOW * (state.settle_ns + SLO_REQUESTS / rate * NS_PER_S))
 
 
 def _answer(state: State) -> Answer:

@@ -92,7 +92,9 @@ def rates(answer: Answer, entries: list[Entry]) -> dict[str, Any]:
 
 
 def _rate(rate: Rate | None) -> dict[str, Any] | None:
-    return None if rate is None else {"value": rate.value, "low": rate.low, "high": rate.high, "method": rate.method}
+    if rate is None:
+        return None
+    return {"value": rate.value if rate.settled else None, "low": rate.low, "high": rate.high, "method": rate.method}
 
 
 def _ends(interval: Interval | None) -> dict[str, float] | None:
@@ -107,7 +109,7 @@ def sentences(answer: Answer, reason: str) -> str:
         said.insert(0, f"Saturates at {_in_words(found, 'req/s')}{because}.")
         if answer.sustained:
             said.append(f"It certainly kept up with {format_number(answer.sustained)} req/s.")
-    if answer.goodput is not None and answer.goodput.value > 0:
+    if answer.goodput is not None and answer.goodput.settled and answer.goodput.value > 0:
         said.append(f"The SLO holds up to {_in_words(answer.goodput, 'req/s')}.")
     if answer.knee is not None:
         said.append(f"From about {format_number(answer.knee.value)} req/s on, latency rises faster than the load.")

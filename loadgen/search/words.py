@@ -32,7 +32,7 @@ def problem(made: Pairs, found: Rate | None, within: Rate | None, slo: Slo | Non
     """All that the user has to know before the figures; "" when there is nothing."""
     told = [_capacity_problem(made, found)]
     if slo is not None and found is not None:
-        told.append(_slo_problem(made, within, slo))
+        told.append(_slo_problem(made, found, within, slo))
     return " ".join(each for each in told if each)
 
 
@@ -78,15 +78,18 @@ def _nothing(made: Pairs) -> str:
     )
 
 
-def _slo_problem(made: Pairs, within: Rate | None, slo: Slo) -> str:
+def _slo_problem(made: Pairs, found: Rate, within: Rate | None, slo: Slo) -> str:
     if within is None:
         return f"Whether any rate is within {slo.text} is not known: a longer --budget would settle it."
-    if within.value > 0:
+    if within.settled and within.value > 0:
         return ""
     single = next((j for p, j in made if p.kind is Kind.CLOSED and p.level == 1 and j.counts), None)
     worst = "" if single is None else ", ".join(each.text for each in single.slo if each.verdict == "missed")
     alone = (
         f" One request at a time already misses {worst}: the limit is below what the server can do." if worst else ""
     )
+    if not within.settled:
+        between = f"between {format_number(within.low or 0.0)} and {format_number(within.high or found.value)} req/s"
+        return f"Up to which rate {slo.text} holds is not settled: {between}. A longer --budget would settle it.{alone}"
     lowest = "" if within.high is None else f", down to {format_number(within.high)} req/s"
     return f"No rate tried is within {slo.text}{lowest}.{alone}"

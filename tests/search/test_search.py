@@ -1,12 +1,16 @@
 """The whole search against servers of known capacity, on virtual time; the long version is benchmarks/search.py."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from queues import NS, Engine, Server, Station, drive, md1, measure, mm1, s2l_lengths, slots, stepped
 
+from loadgen.analysis.attainment import Attainment
+from loadgen.analysis.sequential import Interval
 from loadgen.analysis.slo import parse_slo
+from loadgen.search import telling
 from loadgen.search.estimates import Rate
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.search.search import Limits, answer_of, search
@@ -131,6 +135,81 @@ def test_an_slo_that_all_meet_is_bounded_by_the_capacity() -> None:
     assert answer.goodput is not None
     assert answer.stable is not None
     assert answer.goodput.value == pytest.approx(answer.stable.value, rel=0.02)
+
+
+def prompts_first() -> Engine:
+    """Prompts of a thousand tokens, answers of 25: 41.5 req/s, and 27 within the SLO."""
+    engine = stepped("L2S", (900, 1100), (10, 40), seqs=256, kv_tokens=200_000, host_ms=5, prefill_us=22, row_us=60)
+    return replace(engine, capacity=41.5)
+
+
+TIGHT = parse_slo("ttft_p99=500ms,tpot_p99=50ms")
+
+
+def test_a_small_budget_is_spent_near_the_answer() -> None:
+    """No probe where nothing could be said of the SLO, and none far below what was tried before."""
+    tried = 0
+    for seed in range(4):
+        _, made = drive(prompts_first(), Limits(90 * NS), seed, TIGHT)
+        lowest = 41.5
+        for probe, judged in made:
+            if probe.purpose is Purpose.SLO:
+                tried += 1
+                assert probe.level >= 0.9 * lowest / 2
+                assert judged.slo
+            if probe.kind is Kind.OPEN:
+                lowest = min(lowest, probe.level)
+    assert tried >= 4
+
+
+def overloaded_only() -> list[tuple[Probe, Judged]]:
+    """As far as a budget of 75 s came on a GPU: a climb whose SLO was never certain, and one overload."""
+
+    def judged(rate: float, seconds: float, **more: Any) -> Judged:
+        known = {"throughput": Interval(rate, 0.02 * rate, 20), "littles": 1.0} | more
+        return Judged(300, 250, 0, seconds * NS, 1 * NS, seconds * NS, latency_s=Interval(1.0, 0.02, 20), **known)
+
+    asking = search(Limits(75 * NS), TIGHT)
+    probe, made = next(asking), []
+    unsure = tuple(Attainment(clause.text, 0.5, 1.43, 0.98, 100, 0.01, 30.0) for clause in TIGHT.clauses)
+    while probe.purpose is not Purpose.SLO:
+        told = judged(35.0 * min(1.0, (probe.level / 16) ** 0.5), 5.0, slo=unsure)
+        if probe.kind is Kind.OPEN:
+            told = judged(35.0, 13.0, slo=unsure, verdict="unstable", deficit=Interval(0.24, 0.01, 20))
+        made.append((probe, told))
+        probe = asking.send(told)
+    return [*made, (probe, judged(35.0, 1.0))]
+
+
+def test_the_slo_is_first_looked_for_near_the_capacity() -> None:
+    made = overloaded_only()
+    assert made[-1][0].level == pytest.approx(0.75 * 35, rel=0.03)
+
+
+def test_without_a_judged_probe_there_is_no_estimate() -> None:
+    """Only what bounds it is said."""
+    answer = answer_of(overloaded_only()[:-1], Limits(75 * NS), TIGHT)
+    assert answer.goodput is not None
+    assert not answer.goodput.settled
+    assert "is not settled: between 0 and 3" in answer.problem
+    assert "longer --budget" in answer.problem
+    assert "The SLO holds" not in telling.sentences(answer, "")
+    told = telling.rates(answer, [])["max_goodput_rate"]
+    assert told["value"] is None
+    assert told["low"] == 0
+    assert 35 <= told["high"] < 40
+
+
+def test_what_fell_behind_bounds_the_next_look() -> None:
+    """Each step down is from the lowest rate that fell behind, not to the middle of nowhere."""
+    *made, (probe, _) = overloaded_only()
+    asking = search(Limits(75 * NS), TIGHT)
+    assert next(asking) == made[0][0]
+    for _, judged in made:
+        probe = asking.send(judged)
+    behind = replace(made[-1][1], duration_ns=4 * NS)
+    lower = asking.send(behind)
+    assert lower.level == pytest.approx(0.75 * probe.level, rel=0.03)
 
 
 def client_limit(most: float) -> object:
