@@ -20,7 +20,7 @@ _MEMORY = "Not enough memory: lower --gpu-memory-utilization, --max-model-len or
 FAILURES = (
     Failure(
         r"out of memory|OutOfMemoryError|No available memory for the cache blocks|std::bad_alloc|Cannot allocate memory"
-        r"|MemoryError|Free memory on device .* is less than desired|failed to (?:allocate|fit)|larger than the "
+        r"|MemoryError|Free memory on device .* is less than desired|is less than requested memory|failed to (?:allocate|fit)|larger than the "
         r"(?:available KV cache|maximum number of tokens)|can't allocate memory|unable to allocate",
         _MEMORY,
     ),
@@ -61,6 +61,7 @@ FAILURES = (
 )
 _KILLED = "It was killed from outside: most likely the machine's memory ran out (see dmesg)."
 _NOISE = re.compile(r"^\s*(?:File \"|\^|During handling|The above exception|Traceback|\[rank)|^\W*$")
+_POINTS_UP = re.compile(r"See root cause above")  # vLLM's front end, of its engine's own words
 _TELLING = re.compile(r"\b\w*(?:Error|Exception|error|failed|Failed)\b")
 _LINES_SHOWN, _LINE_MAX = 8, 200
 
@@ -73,7 +74,7 @@ def explain(lines: list[str], returncode: int) -> tuple[str, str]:
             if found:
                 group = next((each for each in found.groups() if each), "")
                 return _shorten(line), failure.hint.format(group[:_LINE_MAX])
-    told = [line for line in lines if not _NOISE.search(line)]
+    told = [line for line in lines if not _NOISE.search(line) and not _POINTS_UP.search(line)]
     telling = [line for line in told if _TELLING.search(line)] or told
     return _shorten(telling[-1]) if telling else "", _KILLED if returncode in (-9, 137) else ""
 

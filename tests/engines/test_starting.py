@@ -267,6 +267,7 @@ def test_what_the_script_wants_set_is_only_a_default(
 LINES = (  # what engines wrote, and a word of what is made of it
     ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "memory"),
     ("ValueError: Free memory on device cuda:0 (3.1/139.7 GiB) on startup is less than desired GPU memory", "memory"),
+    ("ValueError: Available memory on node 0 (16/19 GiB) on kv cache allocation is less than requested memory", "mem"),
     ("ggml_backend_buft_alloc_buffer_n_default: failed to allocate CPU buffer of size 8193572864", "memory"),
     ("ValueError: Failed to create llama_context", "--max-model-len"),
     ("OSError: [Errno 98] Address already in use", "--port"),
@@ -300,6 +301,8 @@ def test_every_row_of_the_table_was_seen() -> None:
 def test_without_a_known_line_the_last_telling_one_stands() -> None:
     assert explain(["a", "KeyError: 'x'", '  File "y"', "bye"], 1) == ("KeyError: 'x'", "")
     assert explain(["a", "bye"], 1) == ("bye", "")
+    above = "RuntimeError: Engine core initialization failed. See root cause above."
+    assert explain(["ValueError: the cause", above], 1) == ("ValueError: the cause", "")
     assert explain([], 1) == ("", "")
     assert "killed from outside" in explain(["loading"], 137)[1]
 
