@@ -41,6 +41,9 @@ def parse_target(base_url: str) -> Target:
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as the resolver will
+    except UnicodeError:
+        raise BadInputError(f"'{base_url}' names no host: between two dots stand 1 to 63 characters.", hint) from None
     except ValueError as error:
         raise BadInputError(f"'{base_url}' is not a URL: {error}.", hint) from None
     if parts.scheme not in _PORTS:

@@ -43,6 +43,7 @@ WRONG = {
     "engine": (["run", "--engine", "vlmm"], "There is no engine 'vlmm'.", "vllm"),
     "engine to serve": (["serve", "vlmm"], "There is no engine 'vlmm'.", "vllm"),
     "not a URL": (["run", "--base-url", "ftp://h"], "'ftp://h' is not an http or https URL.", "http://127.0.0.1"),
+    "a host that is none": (["run", "--base-url", f"http://{'a' * 64}.com"], "names no host", "http://127.0.0.1"),
     "a key in a URL": (["run", "--base-url", "http://me:key@h"], "would end up in reports", "--api-key"),
     "unknown host": (["run", "--base-url", "http://no.such.invalid"], "'no.such.invalid' is not known", "--base-url"),
     "an empty URL": (["run", "--base-url", ""], "--base-url is empty.", "Leave it out"),
