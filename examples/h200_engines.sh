@@ -186,7 +186,9 @@ part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought b
   fi
   [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server: first the part llamacpp_build"; return 1; }
   local cuda
-  cuda=$(python3 -c 'import nvidia, pathlib; print(":".join({str(p.parent) for r in nvidia.__path__ for p in pathlib.Path(r).rglob("lib*.so.*")}))' 2>/dev/null)
+  cuda=$(python3 -c 'import nvidia, pathlib, torch  # torch brings libgomp
+places = [*nvidia.__path__, pathlib.Path(torch.__file__).parent]
+print(":".join({str(p.parent) for r in places for p in pathlib.Path(r).rglob("lib*.so.*")}))' 2>/dev/null)
   export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
   start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
