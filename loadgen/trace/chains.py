@@ -71,20 +71,47 @@ def broken_chain(offsets: Int64s, ids: Int64s) -> int | None:
 
 
 def chain(offsets: Int64s, ids: Int64s) -> Int64s:
-    """From ids of single blocks' content to chained ids: id' = (id' of the prefix, id), position by position."""
-    ids = dense(ids)
+    """From ids of single blocks' content to chained ids: id' = (id' of the prefix, id), position by position.
+
+    A row whose prefix no other row has goes on alone: what follows in it is new without being looked at.
+    """
     lengths = np.diff(offsets)
+    kinds = int(ids.max(initial=0)) + 1
+    if kinds * (len(lengths) + 1) >= 2**63:
+        ids = dense(ids)
+        kinds = int(ids.max(initial=0)) + 1
     rows = np.flatnonzero(lengths)
     so_far, chained = np.zeros(len(lengths), np.int64), np.empty_like(ids)
-    kinds, known, position = int(ids.max(initial=0)) + 1, 0, 0
+    known, position = 0, 0
     while len(rows):
         places = offsets[rows] + position
-        level = dense(so_far[rows] * kinds + ids[places]) + known  # ids of one level never meet another's
-        chained[places], so_far[rows] = level, level
-        known = int(level.max()) + 1
+        level = dense(so_far[rows] * kinds + ids[places])
+        so_far[rows], chained[places] = level, level + known  # ids of one level never meet another's
         position += 1
-        rows = rows[lengths[rows] > position]
-    return dense(chained)
+        with_others = np.bincount(level)[level] > 1
+        known += int(level.max()) + 1
+        alone = rows[~with_others]
+        rest = spread(offsets[alone] + position, lengths[alone] - position)
+        chained[rest] = np.arange(known, known + len(rest))
+        known += len(rest)
+        rows = rows[with_others & (lengths[rows] > position)]
+    return _renumbered(chained, known)
+
+
+def spread(starts: Int64s, lengths: Int64s) -> Int64s:
+    """The places starts[k] … starts[k] + lengths[k] − 1 of all k, one after the other."""
+    begin = offsets_of(lengths)
+    return np.repeat(starts - begin[:-1], lengths) + np.arange(begin[-1])
+
+
+def _renumbered(ids: Int64s, distinct: int) -> Int64s:
+    """`dense` of ids that are 0 … distinct − 1 already, in another order."""
+    first = np.empty(distinct, np.int64)
+    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)  # of several, the last assignment stays
+    new = np.zeros(len(ids), np.bool_)
+    new[first] = True
+    number: Int64s = (np.cumsum(new) - 1)[first][ids]
+    return number
 
 
 def take(blocks: Blocks, rows: Int64s) -> Blocks:
@@ -93,7 +120,7 @@ def take(blocks: Blocks, rows: Int64s) -> Blocks:
         return blocks
     lengths = np.diff(blocks.offsets)[rows]
     offsets = offsets_of(lengths)
-    places = np.repeat(blocks.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    places = spread(blocks.offsets[rows], lengths)
     return Blocks(blocks.size, offsets, dense(blocks.ids[places]), blocks.partial_last)
 
 
