@@ -15,6 +15,7 @@ from loadgen.exchange import Outcome
 from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 
 LATE_MS_MAX = 5.0  # p99 of the lateness of a replay that may be called faithful
+LATENESS_MS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, LATE_MS_MAX, 10.0, 20.0, 50.0, 100.0, 1000.0)  # upper ends; then more
 LENGTH_SHARE_MAX = 0.01  # of the requests may have got another length than the trace's
 MINUTES_MAX = 240
 WORST = 5
@@ -42,6 +43,7 @@ def replay_section(run: RunData, flow: Flow, ttft_ns: Floats, point: dict[str, A
         "late_p50_ms": p50,
         "late_p99_ms": p99,
         "late_max_ms": most,
+        "lateness": {"upto_ms": [*LATENESS_MS, None], "requests": _lateness(late_ms), "promised_ms": LATE_MS_MAX},
         "requests": len(run.plan),
         "sent": len(columns["index"]),
         "hit_rate_observed": server.get("prefix_hit_rate"),
@@ -53,6 +55,12 @@ def replay_section(run: RunData, flow: Flow, ttft_ns: Floats, point: dict[str, A
         ],
     }
     return found
+
+
+def _lateness(late_ms: Floats) -> list[int]:
+    """How many requests were at most so late and more than the step before; the last: later than all steps."""
+    counts: list[int] = np.bincount(np.searchsorted(LATENESS_MS, late_ms), minlength=len(LATENESS_MS) + 1).tolist()
+    return counts
 
 
 def in_words(replayed: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ def test_a_replay_on_time_is_faithful_and_says_what_it_was_told() -> None:
     found = replayed([answered(k, 100.0 * k) for k in range(200)])
     assert (found["faithful"], found["faults"]) == (True, [])
     assert (found["requests"], found["sent"], found["late_max_ms"]) == (200, 200, 0)
+    assert found["lateness"]["requests"] == [200, *[0] * 12]
     assert found["trace"] == "t.jsonl"
     assert in_words(found).startswith("Replayed 200 requests as recorded, at most 0")
 
@@ -41,6 +42,17 @@ def test_more_than_one_percent_late_is_not_faithful(late: int, faithful: bool) -
     assert found["late_p50_ms"] == pytest.approx(0.5)
     assert found["late_max_ms"] == pytest.approx(30)
     assert found["late_p99_ms"] == pytest.approx(np.quantile([30.0] * late + [0.5] * (200 - late), 0.99))
+
+
+def test_every_request_is_counted_by_how_late_it_was() -> None:
+    found = replayed([answered(k, 100.0 * k, 100.0 * k + late) for k, late in enumerate((0.04, 3.0, 5.0, 5.1, 5000.0))])
+    told = found["lateness"]
+    assert dict(zip(told["upto_ms"], told["requests"], strict=True)) == dict.fromkeys(told["upto_ms"], 0) | {
+        0.05: 1,
+        5.0: 2,
+        10.0: 1,
+        None: 1,
+    }
 
 
 def test_who_waits_for_a_slow_answer_is_not_late() -> None:

@@ -86,5 +86,13 @@ def test_the_worst_minutes_and_a_curve_stand_where_there_are_minutes() -> None:
         assert "minute" not in shown(told(minutes=few))
 
 
+def test_the_lateness_of_every_request_is_drawn_with_what_is_beyond_the_promise() -> None:
+    lateness = {"upto_ms": [1.0, 2.0, 5.0, 10.0, None], "requests": [90, 6, 1, 2, 1], "promised_ms": 5.0}
+    assert "Lateness of every request" in shown(told(lateness=lateness))
+    assert "later than 5 ms: 3" in plain(told(lateness=lateness))
+    assert "later than 5 ms: 0" in plain(told(lateness=lateness | {"requests": [100, 0, 0, 0, 0]}))
+    assert "Lateness" not in shown(told(lateness=lateness | {"requests": [0, 0, 0, 0, 0]}))
+
+
 def test_minutes_in_which_nothing_was_answered_are_gaps() -> None:
     assert "TTFT by minute" in shown(told(minutes=[minute(0), minute(1, None), minute(2), minute(3)]))
