@@ -109,7 +109,7 @@ _PACED = frozenset((RUN, SWEEP))  # requests come one after another, not in batc
 _DRAWN = LOADS - _REPLAY  # their requests are drawn; those of a replay are in the trace
 _SPACED = _PACED | _SATURATE  # the spacing of arrivals is ours to choose
 _JUDGED = _SPACED | _REPLAY
-_COMPARED = frozenset((SWEEP, BATCH))  # takes several engines
+_COMPARED = frozenset((SWEEP, BATCH, SATURATE))  # takes several engines
 _SIZED = _DRAWN - _SATURATE  # its length is known beforehand
 
 OPTIONS: tuple[Option, ...] = (
@@ -324,6 +324,11 @@ def _check(settings: Settings, command: str) -> None:
     if settings.engines and command not in _COMPARED:
         raise BadInputError(
             f"`loadgen {command}` takes one --engine.", f"Side by side: {', '.join(sorted(_COMPARED))}."
+        )
+    if settings.engines and settings.resume:
+        raise BadInputError(
+            "--resume goes on with the search of one --engine.",
+            "Name the folder of that search, inside the comparison.",
         )
     if settings.base_url and (settings.engine or settings.engines):
         raise BadInputError("--base-url and --engine exclude each other.", "Either a running server or one to start.")

@@ -1,13 +1,15 @@
 """Engines one after another: same seed, one failure does not end it, an interruption does; what the page says."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadgen.config import SWEEP, Settings, make_settings
+from loadgen.config import SATURATE, SWEEP, Settings, make_settings
 from loadgen.errors import BadInputError, EngineError
 from loadgen.report.compare import cap_in_words, render_side_by_side, rows_of, sentence_of
 from loadgen.side_by_side import is_side_by_side, rewrite_side_by_side, side_by_side
@@ -183,3 +185,33 @@ def test_one_engine_is_no_comparison_and_a_run_takes_one(tmp_path: Path) -> None
         make_settings("run", {"engine": ["simulator", "vllm"]})
     with pytest.raises(BadInputError, match="exclude each other"):
         make_settings(SWEEP, {"engine": ["simulator", "vllm"], "base_url": "http://x"})
+
+
+def test_searches_side_by_side(tmp_path: Path) -> None:
+    """One search an engine; `loadgen report` makes both and the comparison again."""
+    fixed = "simulator --ttft-ms 2 --itl-ms 1 --max-num-seqs"
+    command = [sys.executable, "-m", "loadgen", "saturate", "--engine", f"{fixed} 1", "--engine", f"{fixed} 4"]
+    words = ("--dataset", "random", "--input-len", "8", "--output-len", "4", "--budget", "2s", "--seed", "1")
+    done = subprocess.run(
+        [*command, *words, "--out", "two", "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 3), done.stderr  # 3: two seconds are too few to be sure
+    made = json.loads((tmp_path / "two" / "summary.json").read_text())
+    assert [row["kind"] for row in made["engines"]] == ["saturate"] * 2
+    assert all("max_stable_rate" in row["saturation"] for row in made["engines"])
+    assert "simulator" in done.stdout
+    again = subprocess.run(
+        [sys.executable, "-m", "loadgen", "report", "two", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [row["saturation"] for row in json.loads(again.stdout)["engines"]] == [
+        row["saturation"] for row in made["engines"]
+    ]
+
+
+def test_a_search_of_several_is_resumed_one_by_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="--resume goes on with the search of one --engine"):
+        make_settings(SATURATE, {"engine": ["simulator", "llama.cpp"], "resume": str(tmp_path)})

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from loadgen.cli.flags import Parser
 from loadgen.errors import ExitCode
@@ -45,10 +46,14 @@ def _report_side_by_side(folder: Path, *, as_json: bool) -> int:
     from loadgen.batch import write_batch
     from loadgen.cli.screen import screen
     from loadgen.report.compare_screen import render_rows
+    from loadgen.saturate import searched
     from loadgen.side_by_side import rewrite_side_by_side
     from loadgen.sweep import rewrite
 
-    summary = rewrite_side_by_side(folder, lambda place: rewrite(place, {"batch": write_batch}))
+    def again(place: Path) -> dict[str, Any]:
+        return searched.rewrite(place) if searched.is_search(place) else rewrite(place, {"batch": write_batch})
+
+    summary = rewrite_side_by_side(folder, again)
     if as_json:
         print(json.dumps(summary))
     else:

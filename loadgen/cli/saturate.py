@@ -4,6 +4,7 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,7 @@ def saturate(arguments: list[str]) -> int:
     from rich.console import Console
 
     from loadgen.cli.screen import screen
-    from loadgen.prepare import setting_up
-    from loadgen.report.live import choose_view
     from loadgen.report.text import render_final
-    from loadgen.saturate import conducting
 
     quiet = settings.quiet or settings.json
     err = Console(stderr=True, highlight=False)
@@ -44,8 +42,12 @@ def saturate(arguments: list[str]) -> int:
 
     gc.freeze()  # what is imported by now stays; the decoding beside the load should not be stopped to look at it
     gc.set_threshold(50_000, 20, 100)
-    with setting_up(settings, folder, say) as setup, choose_view(sys.stdout, settings.quiet, settings.json) as view:
-        summary = conducting.saturate(setup, folder, observer=view, point_done=view.point_done)
+    if settings.engines:
+        from loadgen.cli import side_by_side
+
+        several = side_by_side.compare(settings, folder, lambda one, place: _search(one, place, say), say)
+        return side_by_side.exit_code(several, exit_code)
+    summary = _search(settings, folder, say)
     if settings.json:
         print(json.dumps(summary))
     else:
@@ -53,6 +55,16 @@ def saturate(arguments: list[str]) -> int:
         if summary["cut"] and not settings.quiet:
             print(f"Go on with it: loadgen saturate --resume {folder}")
     return exit_code(summary)
+
+
+def _search(settings: Settings, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """One search against one server."""
+    from loadgen.prepare import setting_up
+    from loadgen.report.live import choose_view
+    from loadgen.saturate import conducting
+
+    with setting_up(settings, folder, say) as setup, choose_view(sys.stdout, settings.quiet, settings.json) as view:
+        return conducting.saturate(setup, folder, observer=view, point_done=view.point_done)
 
 
 def _settings(given: dict[str, Any], config: Path | None) -> Settings:
