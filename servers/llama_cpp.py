@@ -73,8 +73,8 @@ def _how_to(way: str) -> str:
 
 _INSTALL = {
     "llama-server": "Build llama.cpp, or put its llama-server on the PATH",
-    "xllamacpp": "pip install 'loadgen[llama-cpp]' (a wheel, 34 MB, no compiler needed)",
-    "llama_cpp.server": "pip install 'llama-cpp-python[server]' (it is compiled: ten minutes)",
+    "xllamacpp": "pip install xllamacpp==2026.10.11549 (a wheel, 34 MB, no compiler needed)",
+    "llama_cpp.server": "pip install 'llama-cpp-python[server]' (compiled: ten minutes; CMAKE_ARGS=-DGGML_CUDA=on for a GPU)",
 }
 
 
@@ -107,16 +107,30 @@ def fill_in() -> Start:
             max_num_seqs=1,
         )
     words.max_num_seqs = str(slots)
+    warnings = []
     here = os.path.dirname(os.path.abspath(__file__))
     if way == "xllamacpp":
         begin = [sys.executable, os.path.join(here, "xllamacpp_server.py")]
         always, packages, versions = [], ("xllamacpp",), ("2026.10", "2026.10")
+        if gpu:
+            warnings = ["The wheel xllamacpp computes on the CPU, not on the GPU: build llama-server with CUDA for that."]
     else:
         begin = [str(shutil.which("llama-server"))]
         always = ["--metrics", "--slots", "--no-kv-unified"]
         always += ["-ngl", "999", "-fa", "on"] if gpu else []
         packages, versions = (), ("0", "")
-    return Start("llama.cpp", way, begin, packages, versions, _INSTALL[way], always, max_num_seqs=slots, slots=slots)
+    return Start(
+        "llama.cpp",
+        way,
+        begin,
+        packages,
+        versions,
+        _INSTALL[way],
+        always,
+        max_num_seqs=slots,
+        slots=slots,
+        warnings=warnings,
+    )
 
 
 start(fill_in, words, rest)

@@ -200,6 +200,7 @@ def test_searches_side_by_side(tmp_path: Path) -> None:
     assert [row["kind"] for row in made["engines"]] == ["saturate"] * 2
     assert all("max_stable_rate" in row["saturation"] for row in made["engines"])
     assert "simulator" in done.stdout
+    assert "at the rates of its own search" in (tmp_path / "two" / "report.html").read_text()
     again = subprocess.run(
         [sys.executable, "-m", "loadgen", "report", "two", "--json"],
         cwd=tmp_path,

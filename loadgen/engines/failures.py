@@ -21,7 +21,8 @@ FAILURES = (
     Failure(
         r"out of memory|OutOfMemoryError|No available memory for the cache blocks|std::bad_alloc|Cannot allocate memory"
         r"|MemoryError|Free memory on device .* is less than desired|is less than requested memory"
-        r"|failed to (?:allocate|fit)|larger than the (?:available KV cache|maximum number of tokens)|can't allocate memory|unable to allocate",
+        r"|failed to (?:allocate|fit)|larger than the (?:available KV cache|maximum number of tokens)"
+        r"|can't allocate memory|unable to allocate",
         _MEMORY,
     ),
     Failure(

@@ -164,12 +164,14 @@ def render_side_by_side(summary: dict[str, Any]) -> str:
 
 def _sections(summary: dict[str, Any]) -> list[Markup | None]:
     datasets = list(dict.fromkeys(row.dataset for row in rows_of(summary) if row.dataset))
+    searched = any(words(engine, "kind") == "saturate" for engine in _engines(summary))
+    plans = "each at the rates of its own search" if searched else "the same requests at the same times"
     return [
         section(
             "engines",
             "What each of them held",
-            "One after another on the same machine, the same requests at the same times. In brackets: 95 % confidence "
-            "interval. Latency stands at the highest rate that all of them held. A cap is how many requests an engine "
+            f"One after another on the same machine, {plans}. In brackets: 95 % confidence interval. Latency stands "
+            "at the highest rate that all of them held. A cap is how many requests an engine "
             "works on at once: a larger one is not a faster engine.",
             _table(summary),
         ),

@@ -176,6 +176,9 @@ def test_llama_cpp_gives_every_slot_its_own_context(tmp_path: Path, gguf: Path) 
     assert "--slots 8" in line
     assert f"--context {8 * 2048}" in line
     assert (planned["max_model_len"], planned["max_num_seqs"], planned["engine"]) == (2048, 8, "xllamacpp")
+    assert planned["warnings"] == []
+    planned = plan(tmp_path, "llama_cpp", "--model", str(gguf), "--device", "cuda", packages={"xllamacpp": "2026.10.1"})
+    assert "computes on the CPU" in planned["warnings"][0]
 
 
 def test_a_llama_server_on_the_path_comes_first(tmp_path: Path, gguf: Path) -> None:
@@ -198,6 +201,9 @@ def test_llama_cpp_python_is_one_at_a_time(tmp_path: Path, gguf: Path) -> None:
     packages = {"llama-cpp-python": "0.3.36"}
     planned = plan(tmp_path, "llama_cpp", "--model", str(gguf), packages=packages)
     assert "--interrupt_requests False" in " ".join(planned["command"])
+    assert planned["command"].count("--n_threads_batch") == 1  # else all cores, the load's among them
+    told = plan(tmp_path, "llama_cpp", "--model", str(gguf), "--n_threads_batch", "7", packages=packages)
+    assert told["command"].count("--n_threads_batch") == 1
     assert (planned["max_num_seqs"], planned["ready"]) == (1, "/v1/models")
     refused = plan(tmp_path, "llama_cpp", "--model", str(gguf), "--max-num-seqs", "4", packages=packages)
     assert "one request at a time" in refused["error"]
