@@ -183,7 +183,7 @@ def _within_slo(state: State) -> Generator[Probe, Judged, None]:
     single = next((j for p, j in state.made if p.kind is Kind.CLOSED and p.level == 1 and j.counts), None)
     limits = state.limits
     for number in range(SLO_PROBES):
-        found = capacity(state.made)
+        found = _bound(state.made)
         if found is None or not found.value or state.left_ns < state.shortest_ns:
             return
         within = goodput(state.made, found)
@@ -203,6 +203,14 @@ def _within_slo(state: State) -> Generator[Probe, Judged, None]:
         part_ns = part_ns if 2 * part_ns < state.left_ns else state.left_ns
         rest_ns = RELAXATIONS / (found.value * (1 - rate / found.value) ** 2) * NS_PER_S
         yield from state.open(rate, Purpose.SLO, at_least_ns=min(rest_ns, part_ns), at_most_ns=part_ns)
+
+
+def _bound(made: Pairs) -> Rate | None:
+    """What bounds the rate within the SLO: the capacity; where that is not known, the most a closed loop completed."""
+    closed = [j.throughput for p, j in made if p.kind is Kind.CLOSED and j.counts and j.throughput and not j.unsteady]
+    best = max(closed, key=lambda each: each.value, default=None)
+    plateau = None if best is None else Rate(best.value, best.low, best.high, "closed loop")
+    return capacity(made) or plateau
 
 
 def _upper(made: Pairs, found: float) -> float:
@@ -228,6 +236,8 @@ def _answer(state: State) -> Answer:
     answer.sustained = bracket(made)[0] or None
     if found is not None:
         answer.knee = knee(made, found) if saturated(made) else None
-        answer.goodput = goodput(made, found) if state.slo is not None else None
+    bound = _bound(made)
+    if state.slo is not None and bound is not None:
+        answer.goodput = goodput(made, bound)
     answer.problem = words.problem(made, found, answer.goodput, state.slo)
     return answer

@@ -31,8 +31,8 @@ def collapse(rate: float) -> str:
 def problem(made: Pairs, found: Rate | None, within: Rate | None, slo: Slo | None) -> str:
     """All that the user has to know before the figures; "" when there is nothing."""
     told = [_capacity_problem(made, found)]
-    if slo is not None and found is not None:
-        told.append(_slo_problem(made, found, within, slo))
+    if slo is not None and any(j.counts for _, j in made):
+        told.append(_slo_problem(made, within, slo))
     return " ".join(each for each in told if each)
 
 
@@ -78,7 +78,7 @@ def _nothing(made: Pairs) -> str:
     )
 
 
-def _slo_problem(made: Pairs, found: Rate, within: Rate | None, slo: Slo) -> str:
+def _slo_problem(made: Pairs, within: Rate | None, slo: Slo) -> str:
     if within is None:
         return f"Whether any rate is within {slo.text} is not known: a longer --budget would settle it."
     if within.settled and within.value > 0:
@@ -89,7 +89,8 @@ def _slo_problem(made: Pairs, found: Rate, within: Rate | None, slo: Slo) -> str
         f" One request at a time already misses {worst}: the limit is below what the server can do." if worst else ""
     )
     if not within.settled:
-        between = f"between {format_number(within.low or 0.0)} and {format_number(within.high or found.value)} req/s"
+        ends = [format_number(each or 0.0) for each in (within.low, within.high)]
+        between = f"between {' and '.join(ends)} req/s" if within.high else f"above {ends[0]} req/s"
         return f"Up to which rate {slo.text} holds is not settled: {between}. A longer --budget would settle it.{alone}"
     lowest = "" if within.high is None else f", down to {format_number(within.high)} req/s"
     return f"No rate tried is within {slo.text}{lowest}.{alone}"
