@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.config import Settings
 from loadgen.errors import BadInputError
@@ -20,16 +21,18 @@ from loadgen.trace.chains import dense, hit_tokens
 from loadgen.trace.formats.lengths import NO_TIMES
 from loadgen.trace.prompts import block_numbers
 from loadgen.trace.sessions import Course, course
-from loadgen.trace.table import Trace
+from loadgen.trace.table import Int64s, Trace
 from loadgen.units import NS_PER_S, format_number
 from loadgen.values import ROWS
 from loadgen.workload.distributions import parse_distribution
 
+Bools = npt.NDArray[np.bool_]
 LEAD_NS = NS_PER_S  # before the first arrival: many long prompts may be due with it, and are made by then
 
 
 def shaped(trace: Trace, settings: Settings) -> Trace:
-    """The part, pace and number of copies that were asked for, in this order."""
+    """The part, pace and number of copies that were asked for, in this order. Raises BadInputError where that cannot
+    be replayed anywhere; asks no server, so that this is said before one is started."""
     if NO_TIMES in trace.survey.oddities:
         raise BadInputError(
             f"{trace.survey.path} has no times: there is nothing to replay.",
@@ -51,7 +54,24 @@ def shaped(trace: Trace, settings: Settings) -> Trace:
         trace = scaling.faster(trace, settings.speed)
     if not len(trace):
         raise BadInputError("Nothing of the trace is left to replay.", "Choose a longer --window or a larger sample.")
+    for name, unknown, text in (
+        ("input", (trace.input_tokens < 0) & ~has_text(trace), settings.input_len),
+        ("output", trace.output_tokens < 0, settings.output_len),
+    ):
+        if unknown.any() and text is None:
+            raise BadInputError(
+                f"The trace does not say how long {'the prompts' if name == 'input' else 'the answers'} of "
+                f"{int(unknown.sum()):,} requests were.",
+                f"Say what to take instead: --{name}-len 256, or a distribution.",
+            )
     return trace
+
+
+def has_text(trace: Trace) -> Bools:
+    """bool[n]: its prompt is recorded, and sent as it is."""
+    if trace.texts is None:
+        return np.zeros(len(trace), np.bool_)
+    return np.array([text is not None for text in trace.texts], np.bool_)
 
 
 def playable(trace: Trace, settings: Settings, context_max: int | None) -> tuple[Trace, dict[str, int]]:
@@ -60,21 +80,15 @@ def playable(trace: Trace, settings: Settings, context_max: int | None) -> tuple
     inputs, outputs = trace.input_tokens.copy(), trace.output_tokens.copy()
     n = len(trace)
     kept = np.ones(n, np.bool_)
+    told = has_text(trace)
     for name, column, text in (("input", inputs, settings.input_len), ("output", outputs, settings.output_len)):
-        unknown = column < 0
-        if (unknown.any() and text is None and trace.texts is None) or (
-            unknown.any() and text is None and name == "output"
-        ):
-            raise BadInputError(
-                f"The trace does not say how long {'the prompts' if name == 'input' else 'the answers'} of "
-                f"{int(unknown.sum()):,} requests were.",
-                f"Say what to take instead: --{name}-len 256, or a distribution.",
-            )
+        unknown = column < 0 if name == "output" else (column < 0) & ~told
         if unknown.any() and text is not None:
             column[unknown] = parse_distribution(text).draw(
                 generator(settings.seed or 0, f"replay.{name}"), int(unknown.sum())
             )
             treated[f"{name} length not recorded: drawn"] += int(unknown.sum())
+    treated["prompt length not recorded: the recorded text is sent"] += int((told & (inputs < 0)).sum())
     policy = {name: settings.rows.get(name, choices[0]) for name, choices in ROWS.items()}
     failed = trace.status >= 400
     if policy["failed"] == "skip":
@@ -104,10 +118,21 @@ def playable(trace: Trace, settings: Settings, context_max: int | None) -> tuple
             "No request of the trace can be replayed here: "
             + ", ".join(f"{count:,} {what}" for what, count in treated.items() if count)
             + ".",
-            "See --rows.",
+            _hint_of_context(inputs + outputs, context_max) or "See --rows.",
         )
     whole = replace(trace, input_tokens=inputs, output_tokens=outputs)
     return scaling.take(whole, np.flatnonzero(kept)), {what: count for what, count in treated.items() if count}
+
+
+def _hint_of_context(tokens: Int64s, context_max: int | None) -> str:
+    """What to do where the context is too short for all; empty where it is not."""
+    longest = int(tokens.max(initial=0))
+    if context_max is None or longest <= context_max:
+        return ""
+    return (
+        f"The longest needs a context of {longest:,}: serve the model with that (a simulator: --engine "
+        f"'simulator --max-model-len {longest}'), or cut what is longer: --rows overflow=clamp."
+    )
 
 
 def plan_of(trace: Trace, found: Course, settings: Settings, label: str) -> Plan:
@@ -117,7 +142,7 @@ def plan_of(trace: Trace, found: Course, settings: Settings, label: str) -> Plan
         due_ns=found.due_ns + LEAD_NS,
         after=found.after,
         think_ns=found.think_ns,
-        input_tokens=trace.input_tokens[row],
+        input_tokens=np.maximum(trace.input_tokens[row], 0),  # a recorded text of unknown length plans none
         output_tokens=trace.output_tokens[row],
         label=np.zeros(len(row), np.int64),
         labels=(label,),
@@ -137,11 +162,10 @@ def replay(
     say: Callable[[str], None] = lambda _: None,
     observer: Observer = ignore,
 ) -> dict[str, Any]:
-    """Replay `trace` and return its point; the folder holds everything."""
+    """Replay a trace as `shaped` and return its point; the folder holds everything."""
     settings = setup.settings
-    asked = shaped(trace, settings)
     part, treated = playable(
-        asked, settings, None if settings.rows.get("overflow") == "send" else setup.protocol.context_max
+        trace, settings, None if settings.rows.get("overflow") == "send" else setup.protocol.context_max
     )
     found = course(part, settings.mode)
     label = Path(trace.survey.path).stem
@@ -153,12 +177,13 @@ def replay(
         "rows_read": trace.survey.rows_read,
         "rows_dropped": trace.survey.dropped,
         "rows_treated": treated,
-        "done_to_it": asked.survey.oddities,
+        "done_to_it": trace.survey.oddities,
         "mode": settings.mode,
         "speed": settings.speed,
         "sessions": int(np.unique(part.session[part.session >= 0]).size),
         "think_times_unknown": found.guessed,
         "hit_rate_ideal": _ideal_hit_rate(part),
+        "texts_sent": int(has_text(part).sum()),
     }
     for line in in_words(told, plan):
         say(line)

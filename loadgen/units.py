@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 
 from loadgen.errors import BadInputError
 
@@ -17,11 +18,14 @@ _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]
 
 
 def parse_duration_ns(text: str) -> int:
-    """Turn `500ms`, `30s`, `2m`, `1h` or a bare number of seconds into ns. Raises BadInputError."""
-    match = _NUMBER_AND_UNIT.fullmatch(text)
-    if match is None or match[2].lower() not in _DURATION_UNITS_NS:
-        raise BadInputError(f"'{text}' is not a duration.", "Write a number with a unit: 500ms, 30s, 2m, 1h.")
-    duration_ns = float(match[1]) * _DURATION_UNITS_NS[match[2].lower()]
+    """Turn `500ms`, `30s`, `2m`, `1h30m` or a bare number of seconds into ns. Raises BadInputError."""
+    parts = list(_NUMBER_AND_UNIT.finditer(text))
+    units_ns = [_DURATION_UNITS_NS.get(part[2].lower(), 0) for part in parts]
+    several = len(parts) > 1  # from the largest unit to the smallest, each with its name
+    in_order = all(large > small > 0 for large, small in pairwise(units_ns)) and all(part[2] for part in parts)
+    if "".join(part[0] for part in parts) != text or not all(units_ns) or not parts or (several and not in_order):
+        raise BadInputError(f"'{text}' is not a duration.", "Write a number with a unit: 500ms, 30s, 2m, 1h30m.")
+    duration_ns = sum(float(part[1]) * unit_ns for part, unit_ns in zip(parts, units_ns, strict=True))
     if duration_ns > _DURATION_NS_MAX:
         raise BadInputError(f"'{text}' is too long a duration.", "Ten years are enough.")
     return round(duration_ns)

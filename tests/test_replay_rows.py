@@ -12,7 +12,7 @@ from made_traces import trace
 
 from loadgen.config import Settings
 from loadgen.errors import BadInputError
-from loadgen.replay import LEAD_NS, in_words, plan_of, playable
+from loadgen.replay import LEAD_NS, in_words, plan_of, playable, shaped
 from loadgen.trace.sessions import course
 
 CONTEXT = 1000
@@ -65,10 +65,29 @@ def test_sending_what_is_too_long_changes_no_length() -> None:
 def test_lengths_that_nobody_recorded_are_asked_for_and_then_drawn() -> None:
     some = trace([0.0, 1, 2], output_tokens=[10, -1, -1])
     with pytest.raises(BadInputError, match="how long the answers of 2 requests were"):
-        playable(some, settings(), CONTEXT)
-    part, treated = playable(some, Settings(output_len="7"), CONTEXT)
+        shaped(some, settings())
+    part, treated = playable(shaped(some, Settings(output_len="7")), Settings(output_len="7"), CONTEXT)
     assert part.output_tokens.tolist() == [10, 7, 7]
     assert treated == {"output length not recorded: drawn": 2}
+
+
+def test_a_recorded_text_is_sent_as_it_is_whatever_length_is_asked_for() -> None:
+    some = trace([0.0, 1], input_tokens=[-1, -1], texts=["hello", None])
+    with pytest.raises(BadInputError, match="how long the prompts of 1 requests were"):
+        shaped(some, settings())
+    part, treated = playable(shaped(some, Settings(input_len="7")), Settings(input_len="7"), CONTEXT)
+    assert part.input_tokens.tolist() == [-1, 7]
+    assert treated == {
+        "input length not recorded: drawn": 1,
+        "prompt length not recorded: the recorded text is sent": 1,
+    }
+    assert plan_of(part, course(part, "causal"), Settings(), "t").input_tokens.tolist() == [0, 7]
+
+
+def test_what_needs_a_longer_context_everywhere_is_told_how_long() -> None:
+    with pytest.raises(BadInputError, match="3 longer than the context of 50") as raised:
+        playable(trace([0.0, 1, 2]), settings(), 50)
+    assert "context of 110" in raised.value.hint
 
 
 def test_nothing_left_is_said_with_the_reasons() -> None:

@@ -24,6 +24,8 @@ from loadgen.units import format_duration, format_number, ns_to_ms, ns_to_s, par
         ("7ns", 7),
         (".5S", 500_000_000),
         ("1e3s", 1_000_000_000_000),
+        ("10m20s", 620_000_000_000),
+        ("58 m 22 s", 3_502_000_000_000),
         ("0", 0),
     ],
 )
@@ -31,7 +33,9 @@ def test_durations(text, ns):
     assert parse_duration_ns(text) == ns
 
 
-@pytest.mark.parametrize("text", ["", "s", "abc", "-1s", "5 parsecs", "1s2", "nan", "inf", "1..2", "5d"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "abc", "-1s", "5 parsecs", "1s2", "nan", "inf", "1..2", "5d", "10m20", "20s10m", "1s1s"]
+)
 def test_bad_durations(text):
     with pytest.raises(BadInputError, match="duration") as raised:
         parse_duration_ns(text)

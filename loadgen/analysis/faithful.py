@@ -36,7 +36,13 @@ def replay_section(run: RunData, flow: Flow, ttft_ns: Floats, point: dict[str, A
     for side in ("input", "output"):
         share = lengths[f"{side}_mismatch_share"]
         if share is not None and share > LENGTH_SHARE_MAX:
-            faults.append(f"{100 * share:.3g} % of the {side} lengths are not the trace's")
+            texts = side == "input" and told.get("texts_sent")  # word for word: it is the counting that differs
+            what = (
+                "recorded prompts are of another length for this model"
+                if texts
+                else f"{side} lengths are not the trace's"
+            )
+            faults.append(f"{100 * share:.3g} % of the {what}")
     minutes = _minutes(run, flow, ttft_ns)
     server = server_section(run.telemetry, 0.0, flow.ended_ns) or {}  # of all of it: the last answers count too
     found: dict[str, Any] = told | {

@@ -40,6 +40,7 @@ def replay(arguments: list[str]) -> int:
     from loadgen.cli.screen import screen
     from loadgen.prepare import setting_up
     from loadgen.replay import replay as replay_trace
+    from loadgen.replay import shaped
     from loadgen.report.live import choose_view
     from loadgen.report.text import render_final
     from loadgen.trace.load import load_trace
@@ -50,7 +51,7 @@ def replay(arguments: list[str]) -> int:
         if not (settings.quiet or settings.json):
             err.print(text, markup=False, soft_wrap=True)
 
-    trace = load_trace(path)
+    trace = shaped(load_trace(path), settings)
     gc.freeze()  # what is here by now stays; the decoding beside the load should not be stopped to look at it
     gc.set_threshold(2_000, 10, 100)  # young ones are looked at in 50 µs; a histogram leaves cycles of 100 kB a second
     with setting_up(settings, folder, say) as setup, choose_view(sys.stdout, settings.quiet, settings.json) as view:
