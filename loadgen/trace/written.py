@@ -43,19 +43,25 @@ def instant_ns(head: Head, line: int, value: Any, name: str) -> int:
 
 
 def instants_ns(head: Head, lines: Sequence[int], values: Sequence[Any], name: str) -> list[int]:
-    """`instant_ns` of a column; where all are ISO 8601 of one form, Arrow reads them, twenty times as fast."""
+    """`instant_ns` of a column."""
+    found = isos_ns(values)
+    if found is not None:
+        return found
+    return [instant_ns(head, line, value, name) for line, value in zip(lines, values, strict=True)]
+
+
+def isos_ns(values: Sequence[Any]) -> list[int] | None:
+    """`iso_ns` of a column, by Arrow, which is twenty times as fast; None where they are not all of one plain form."""
     try:
         texts = pa.array(values, pa.string())
-        if pc.all(pc.match_substring_regex(texts, _ISO_WHOLE)).as_py():
-            kind = (
-                pa.timestamp("ns", "UTC") if str(texts[0])[-1:] == "Z" or "+" in str(texts[0]) else pa.timestamp("ns")
-            )
-            found: list[int] = texts.cast(kind).cast(pa.int64()).to_pylist()
-            if texts.null_count == 0:
-                return found
+        if texts.null_count or not pc.all(pc.match_substring_regex(texts, _ISO_WHOLE)).as_py():
+            return None
+        zoned = len(texts) and re.search(r"(Z|[+-]\d\d:?\d\d)$", str(texts[0])[19:])
+        moments = texts.cast(pa.timestamp("ns", "UTC" if zoned else None))
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-        pass  # another way of writing it, or several
-    return [instant_ns(head, line, value, name) for line, value in zip(lines, values, strict=True)]
+        return None  # another way of writing it, or several
+    found: list[int] = moments.cast(pa.int64()).to_pylist()
+    return found
 
 
 def _number(text: str) -> Decimal | None:

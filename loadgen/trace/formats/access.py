@@ -101,6 +101,17 @@ def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
     survey.format = "Envoy"
     gathered = Gathered(head, survey, names=("start_time", ""))
     for line, text in _lines(gathered):
+        match = _ENVOY.fullmatch(text)
+        if match is not None:
+            if _asks(gathered, match[2], match[3]):
+                gathered.add_said(
+                    line,
+                    match[1],
+                    input_tokens=_tokens(match[5], choices),
+                    duration_ns=seconds_ns(match[7], 6),
+                    status=int(match[4]),
+                )
+            continue
         entry = _envoy(text)
         if entry is None:
             gathered.drop(NOT_AN_ENTRY)
@@ -130,18 +141,14 @@ def _lines(gathered: Gathered) -> Iterator[tuple[int, str]]:
 
 
 def _envoy(text: str) -> dict[str, Any] | None:
-    """An entry by the names of Envoy's JSON; None where the line is none."""
+    """An entry of Envoy's JSON; None where the line is none."""
     if text.startswith("{"):
         try:
             found = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
         return found if isinstance(found, dict) and set(found) >= _ENVOY_KEYS else None
-    match = _ENVOY.fullmatch(text)
-    if match is None:
-        return None
-    names = ("start_time", "method", "path", "response_code", "bytes_received", "bytes_sent", "duration")
-    return {name: None if value == "-" else value for name, value in zip(names, match.groups(), strict=True)}
+    return None
 
 
 def _any(entry: dict[str, Any], names: tuple[str, ...]) -> Any:

@@ -4,6 +4,8 @@ There are no block ids, so chains are minted: a round shares its recorded prefix
 session, and everything else in it is new. The request starts at its last user message or tool result.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -13,10 +15,11 @@ from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.reading import Head, Tokens, json_rows, refuse
 from loadgen.trace.table import Blocks, Int64s, Survey, Trace
-from loadgen.trace.written import iso_ns
+from loadgen.trace.written import iso_ns, isos_ns
 
 _SIZES = (16, 64, 256, 512, 2048)
 _IDS_MAX = 20_000_000  # in all; a larger file gets larger blocks
+_NEVER = -(2**62)
 _INPUTS = ("user_message", "tool_result")
 
 
@@ -45,73 +48,97 @@ def matches(head: Head) -> bool:
 
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every round is kept. Raises BadInputError with the line."""
-    at_ns: list[int] = []
-    end_ns: list[int] = []
-    lines: list[int] = []
-    rows: list[Row] = []
-    for places, some in json_rows(head.path, Row):
-        for line, row in zip(places, some, strict=True):
-            start, end = _times(head, line, row)
-            at_ns.append(start)
-            end_ns.append(end)
-        lines += places
-        rows += some
-    survey.rows_read = len(rows)
-    inputs = np.array([row.input_tokens_total for row in rows], np.int64)
-    prefix = np.array([row.prefix_tokens for row in rows], np.int64)
+    columns = _Columns()
+    for lines, rows in json_rows(head.path, Row):
+        columns.lines += lines
+        start_ns, end_ns = _times(head, lines, rows)
+        columns.start_ns.append(start_ns)
+        columns.end_ns.append(end_ns)
+        columns.tokens += [(row.input_tokens_total, row.prefix_tokens, row.output_tokens) for row in rows]
+        columns.session += [row.session_id for row in rows]
+        columns.model += [row.model for row in rows]
+    survey.rows_read = len(columns.lines)
+    inputs, prefix, outputs = np.array(columns.tokens, np.int64).reshape(-1, 3).T
     if (wrong := prefix > inputs).any():
-        refuse(head.path, lines[int(np.argmax(wrong))], "prefix_tokens is more than input_tokens_total")
-    starts = np.array(at_ns, np.int64)
+        refuse(head.path, columns.lines[int(np.argmax(wrong))], "prefix_tokens is more than input_tokens_total")
+    starts, ends = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (columns.start_ns, columns.end_ns))
     draft = Draft(
         at_ns=starts,
-        row=np.array(lines, np.int64),
+        row=np.array(columns.lines, np.int64),
         input_tokens=inputs,
-        output_tokens=np.array([row.output_tokens for row in rows], np.int64),
+        output_tokens=outputs,
         absolute=True,
         in_order=False,
-        session=[row.session_id for row in rows],
-        model=[row.model for row in rows],
-        duration_ns=np.array(end_ns, np.int64) - starts,
-        blocks=_minted(rows, starts, inputs, prefix, survey),
+        session=columns.session,
+        model=columns.model,
+        duration_ns=ends - starts,
+        blocks=_minted(columns.session, starts, inputs, prefix, survey),
     )
     return assemble(draft, survey, choices)
 
 
-def _times(head: Head, line: int, row: Row) -> tuple[int, int]:
-    """(start, end) of a round in ns: its last input, its last event."""
-    inputs, all_ns = [], []
-    for event in row.timing_events:
-        moment = iso_ns(event.timestamp)
-        if moment is None:
-            refuse(head.path, line, f"'{event.timestamp[:40]}' is no time")
-        all_ns.append(moment)
-        if event.event_type in _INPUTS:
-            inputs.append(moment)
-    if not all_ns:
-        refuse(head.path, line, "a round without timing_events: nothing says when it was")
-    start = max(inputs) if inputs else min(all_ns)
-    return start, max(start, *all_ns)
+@dataclass(slots=True)
+class _Columns:
+    lines: list[int] = field(default_factory=list)
+    start_ns: list[Int64s] = field(default_factory=list)
+    end_ns: list[Int64s] = field(default_factory=list)
+    tokens: list[tuple[int, int, int]] = field(default_factory=list)  # prompt, prefix, answer
+    session: list[str] = field(default_factory=list)
+    model: list[str] = field(default_factory=list)
 
 
-def _minted(rows: list[Row], at_ns: Int64s, inputs: Int64s, prefix: Int64s, survey: Survey) -> Blocks:
+def _times(head: Head, lines: Sequence[int], rows: list[Row]) -> tuple[Int64s, Int64s]:
+    """(start, end) of each round in ns: its last input, or its first event where it has none; its last event."""
+    events = [event for row in rows for event in row.timing_events]
+    count = np.array([len(row.timing_events) for row in rows], np.int64)
+    if len(rows) and not count.all():
+        refuse(head.path, lines[int(np.argmin(count))], "a round without timing_events: nothing says when it was")
+    found = isos_ns([event.timestamp for event in events])
+    if found is None:
+        found = [
+            _one(head, line, event.timestamp)
+            for line, row in zip(lines, rows, strict=True)
+            for event in row.timing_events
+        ]
+    all_ns = np.array(found, np.int64)
+    if not len(all_ns):
+        return all_ns, all_ns
+    begin = chains.offsets_of(count)[:-1]
+    asked = np.array([event.event_type in _INPUTS for event in events], np.bool_)
+    last_input = np.maximum.reduceat(np.where(asked, all_ns, _NEVER), begin)
+    start = np.where(last_input > _NEVER, last_input, np.minimum.reduceat(all_ns, begin))
+    return start, np.maximum.reduceat(all_ns, begin)
+
+
+def _one(head: Head, line: int, text: str) -> int:
+    moment = iso_ns(text)
+    if moment is None or abs(moment) > -_NEVER:
+        refuse(head.path, line, f"'{text[:40]}' is no time")
+    return moment
+
+
+def _minted(session: list[str], at_ns: Int64s, inputs: Int64s, prefix: Int64s, survey: Survey) -> Blocks:
     """Chains from prefix lengths, session by session in the order of arrival."""
     size = next((size for size in _SIZES if int(inputs.sum()) // size <= _IDS_MAX), _SIZES[-1])
-    chain_of: dict[str, Int64s] = {}
-    made: list[Int64s] = [np.zeros(0, np.int64)] * len(rows)
+    lengths, cached = inputs // size, (prefix // size).tolist()
+    offsets = chains.offsets_of(lengths)
+    ids, places, sizes = np.empty(offsets[-1], np.int64), offsets.tolist(), lengths.tolist()
+    before: dict[str, int] = {}  # the row before, of each session
     known = unseen = 0
     for k in np.argsort(at_ns, kind="stable").tolist():
-        before = chain_of.get(rows[k].session_id, made[k][:0])
-        length = int(inputs[k]) // size
-        shared = min(int(prefix[k]) // size, len(before), length)
-        unseen += int(prefix[k]) - shared * size if not len(before) else 0
-        fresh = length - shared
-        chain_of[rows[k].session_id] = made[k] = np.concatenate([before[:shared], np.arange(known, known + fresh)])
-        known += fresh
+        start, length, shared = places[k], sizes[k], 0
+        above = before.get(session[k], k)
+        if sizes[above] and above != k:
+            shared = min(cached[k], sizes[above], length)
+            ids[start : start + shared] = ids[places[above] : places[above] + shared]
+        else:
+            unseen += int(prefix[k])
+        ids[start + shared : start + length] = np.arange(known, known + length - shared)
+        known += length - shared
+        before[session[k]] = k
     survey.oddities.append(f"Blocks of {size} tokens were minted from the recorded prefix lengths.")
     if unseen:
         survey.oddities.append(
             f"{unseen:,} tokens were cached when their session began; from where is not said, so they are new here."
         )
-    offsets = chains.offsets_of(np.array([len(each) for each in made], np.int64))
-    ids = np.concatenate(made) if made else np.zeros(0, np.int64)
     return Blocks(size, offsets, chains.dense(ids), partial_last=False)
