@@ -21,7 +21,7 @@ def mii(models: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     with ExitStack() as free:
         ports = [str(free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]) for _ in range(2)]
     with subprocess.Popen(
-        [python, "-W", "ignore", str(Path(__file__).with_name("mii_backend.py")), str(models), *ports],
+        [python, "-u", "-W", "ignore", str(Path(__file__).with_name("mii_backend.py")), str(models), *ports],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -32,7 +32,7 @@ def mii(models: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         while started < 2:  # its load balancer, and what that balances
             line = backend.stdout.readline()
             assert line, "it ended while it was starting"
-            started += line.strip() == "Started"
+            started += line.count("Started")  # two threads say so, perhaps on one line
         try:
             words = f"--model {models} --max-model-len 1024 --ready-timeout 180s"
             yield f"deepspeed-mii --python {python} {words} --load-balancer 127.0.0.1:{ports[0]}", backend
