@@ -29,6 +29,8 @@ _COLUMNS = (
 
 def take(trace: Trace, rows: Int64s) -> Trace:
     """The rows (ascending int64[k]) as a trace of their own; a parent or a join that is not among them is let go."""
+    if len(rows) == len(trace):
+        return trace  # a long trace is not held twice
     place = np.full(len(trace) + 1, -1, np.int64)  # the last one stands for "no parent"
     place[rows] = np.arange(len(rows))
     columns: dict[str, Any] = {name: getattr(trace, name)[rows] for name in _COLUMNS}

@@ -1,5 +1,6 @@
 """histograms.hlog as the library's own reader sees it."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,17 @@ def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path) -> None:
         log.write_interval(0, 1)
     with pytest.raises(RunFolderError, match="No space left on device"):
         log.close()
+
+
+def test_a_histogram_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    """Each is 100 kB and there are four a second: one that waits for the collector is the growth of a long run."""
+    log = HistogramLog(tmp_path / "h.hlog", 0.0)
+    gc.collect()
+    gc.disable()
+    try:
+        log.add("ttft", np.array([1_000_000]))
+        log.write_interval(0.0, 1.0)
+        assert not [each for each in gc.get_objects() if isinstance(each, HdrHistogram)]
+    finally:
+        gc.enable()
+    log.close()

@@ -107,6 +107,8 @@ def test_rows_reach_the_disk_once_a_second_and_the_rest_at_the_end(
     assert telemetry is not None
     found = [row["value"] for row in telemetry.to_pylist() if row["name"] == "in_flight"]
     assert found == [3, 2, 1]
+    recorded = folder.read_telemetry(tmp_path, client=["issued"])
+    assert recorded is None or "in_flight" not in recorded["name"].to_pylist()
 
 
 def test_the_live_figures_are_of_the_last_five_seconds(

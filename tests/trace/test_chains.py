@@ -25,6 +25,12 @@ def test_single_blocks_are_chained(rows: list[list[int]]) -> None:
     assert chains.broken_chain(flat.offsets, chained) is None
 
 
+@given(rows=ROWS, wide=st.sampled_from([1, 2**40, 2**60]))
+def test_chained_ids_are_numbered_as_they_are_first_seen(rows: list[list[int]], wide: int) -> None:
+    flat = blocks(rows, 16)
+    assert chains.chain(flat.offsets, flat.ids * wide).tolist() == [each for row in by_prefix(rows) for each in row]
+
+
 @given(rows=ROWS)
 def test_what_is_not_chained_is_noticed(rows: list[list[int]]) -> None:
     flat = blocks(rows, 16)
