@@ -12,6 +12,7 @@ from loadgen.units import NS_PER_MS
 
 EXACT_MAX = 1_000_000  # 8 MB, and four times that while they are sorted: an hour needs no more than ten minutes
 SLICES = 64
+_ROWS_AT_ONCE = 256
 _DIGIT_BITS = 10  # 2^10 buckets an octave: three significant digits
 _BUCKETS = (42 - _DIGIT_BITS) << _DIGIT_BITS  # up to 2^42 ns, more than an hour
 
@@ -56,7 +57,11 @@ class Gaps:
             return
         self._exact += gaps_ns.tobytes()
         if self._total > self._exact_max:
-            self._count(_int64s(self._exact), _int64s(self._per_row), _int64s(self._issued_ns))
+            exact, counts, issued = (_int64s(each) for each in (self._exact, self._per_row, self._issued_ns))
+            ends = np.concatenate(([0], np.cumsum(counts)))
+            for row in range(0, len(counts), _ROWS_AT_ONCE):  # a million at once would need 60 MB beside themselves
+                upto = min(row + _ROWS_AT_ONCE, len(counts))
+                self._count(exact[ends[row] : ends[upto]], counts[row:upto], issued[row:upto])
             self._exact = None
 
     def _count(self, gaps_ns: Int64s, per_row: Int64s, issued_ns: Int64s) -> None:

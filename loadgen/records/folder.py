@@ -26,7 +26,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 PARQUET = "records.parquet"
 ENGINE_LOG = "engine.log"
-_ROW_GROUP = 8192  # requests; 256 tokens each are 16 MB
+_ROW_GROUP, _ROW_GROUP_BYTES = 8192, 4 << 20  # requests, or of them: twelve times that is needed while it is packed
 
 
 def create(folder: Path) -> None:
@@ -135,10 +135,12 @@ def to_parquet(folder: Path) -> None:
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """A second's batch is too small for a group of rows of its own; all of a run would be held in memory."""
     gathered: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in batches:
         gathered.append(batch)
-        if sum(each.num_rows for each in gathered) >= _ROW_GROUP:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _ROW_GROUP or size >= _ROW_GROUP_BYTES:
             yield pa.Table.from_batches(gathered)
-            gathered = []
+            gathered, rows, size = [], 0, 0
     if gathered:
         yield pa.Table.from_batches(gathered)
