@@ -6,6 +6,7 @@ counts apart enough to leave the warm-up out later.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.analysis.sample import Floats, Int64s, Sample, merged
 from loadgen.units import NS_PER_MS
@@ -40,7 +41,7 @@ class Gaps:
         self._per_row, self._issued_ns = bytearray(), bytearray()  # int64 per row: how many gaps, when it was issued
         self._total = 0
         self._slice_ns = NS_PER_MS
-        self._buckets: dict[int, Int64s] = {}
+        self._buckets: dict[int, npt.NDArray[np.uint32]] = {}
 
     @property
     def exact(self) -> bool:
@@ -69,13 +70,13 @@ class Gaps:
             return
         latest_ns = int(issued_ns[per_row > 0].max())  # rows without gaps must not widen the slices
         while latest_ns // self._slice_ns >= SLICES:
-            folded: dict[int, Int64s] = {}
+            folded: dict[int, npt.NDArray[np.uint32]] = {}
             for place, counts in self._buckets.items():
                 folded[place // 2] = folded[place // 2] + counts if place // 2 in folded else counts
             self._buckets, self._slice_ns = folded, self._slice_ns * 2
         buckets, slices = bucket_of(gaps_ns), np.repeat(issued_ns // self._slice_ns, per_row)
         for place in np.unique(slices).tolist():
-            counts = np.bincount(buckets[slices == place], minlength=_BUCKETS)
+            counts = np.bincount(buckets[slices == place], minlength=_BUCKETS).astype(np.uint32)  # 64 × 128 kB
             self._buckets[place] = self._buckets[place] + counts if place in self._buckets else counts
 
     def samples(self, part: Int64s, parts: int, zeros: Int64s) -> list[Sample]:
