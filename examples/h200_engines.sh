@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
 #
-#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | mii | llamacpp_build | llamacpp | rehearsal
+#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | mii | llamacpp | rehearsal
 #
 # Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
 # says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-PART=${1:?which part: vllm, vllm_more, transformers, mii, llamacpp_build or llamacpp}
+PART=${1:?which part: vllm, vllm_more, transformers, mii or llamacpp}
 OUT=${OUT:-runs/h200}
 PARCEL=${PARCEL:-.parcel}
 W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
@@ -138,53 +138,17 @@ part_mii() {
   chmod +x "$W"/mii/site/bin/* 2>/dev/null
   export PATH=$W/mii/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
   export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
-  start 330 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
-  sweeps "$MODEL" 4,16,64 4,8,16 2,6
+  start 120 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
+  sweeps "$MODEL" 4,16,64 4,16 4
   step batch-s2s 50 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
 }
 
-part_llamacpp_build() {  # 141 CUDA files: most of a call; the program comes back in pieces of 15 MB
-  local site=$W/llamacpp/site code
-  unpack llamacpp "$site"
-  local libs headers hints=()
-  read -r libs headers < <(python3 - <<'PY'
-import pathlib
-try:
-    import nvidia
-    roots = [pathlib.Path(each) for each in nvidia.__path__]
-except ImportError:
-    roots = []
-first = lambda name: next((str(found.parent) for root in roots for found in root.rglob(name)), "-")
-print(first("libcublas.so.*"), first("cublas_v2.h"))
-PY
-  )
-  if ! ls /usr/local/cuda*/lib*/libcublas.so >/dev/null 2>&1 && [ "${libs:--}" != - ]; then
-    mkdir -p "$W/cublas"  # the compiler is there, cuBLAS only among Python's packages, and without the plain names
-    for each in cublas cublasLt; do ln -sf "$(ls "$libs"/lib$each.so.* | head -1)" "$W/cublas/lib$each.so"; done
-    hints=(-DCUDA_cublas_LIBRARY="$W/cublas/libcublas.so" -DCUDA_cublasLt_LIBRARY="$W/cublas/libcublasLt.so"
-      -DCMAKE_CUDA_FLAGS="-I$headers" -DCMAKE_CXX_FLAGS="-I$headers")
-    say "cuBLAS of $libs, $headers"
-  fi
-  cmake -S "$site/llama.cpp" -B "$W/llamacpp/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90-real \
-    -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF -DGGML_CUDA_GRAPHS=ON -DGGML_CUDA_FA_QUANTS=f16-f16 \
-    -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
-    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT=sdist \
-    "${hints[@]}" > "$R/cmake.txt" 2>&1
-  code=$?; say "cmake: exit code $code"; [ $code -eq 0 ] || { tail -n 20 "$R/cmake.txt"; return 1; }
-  timeout -k 5 $(($(left) - 45)) ninja -C "$W/llamacpp/build" -j "$(nproc)" llama-server > "$R/ninja.txt" 2>&1
-  code=$?; say "ninja: exit code $code, $(tail -n 1 "$R/ninja.txt" | cut -c1-120)"
-  if [ $code -ne 0 ]; then grep -m 5 -iE 'error|FAILED' "$R/ninja.txt"; return 1; fi
-  strip -o "$W/llamacpp/llama-server" "$W/llamacpp/build/bin/llama-server"
-  (cd "$W/llamacpp" && tar c llama-server | xz -3 -T0 | split -b 15M -d - "$OUT/llama-server.tar.xz.")
-  ls -la "$OUT"
-}
-
-part_llamacpp() {  # needs what llamacpp_build left on the machine, or brought back: .parcel/llamacpp/llama-server.tar.xz.00 …
+part_llamacpp() {  # .parcel/llamacpp/llama-server.tar.xz.00 …: the program, built elsewhere
   unpack llamacpp "$W/llamacpp/site"
   if [ ! -x "$W/llamacpp/llama-server" ] && ls "$PARCEL"/llamacpp/llama-server.tar.xz.* >/dev/null 2>&1; then
     cat "$PARCEL"/llamacpp/llama-server.tar.xz.* | xz -dc | tar x -C "$W/llamacpp"
   fi
-  [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server: first the part llamacpp_build"; return 1; }
+  [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server in $PARCEL/llamacpp"; return 1; }
   local cuda
   cuda=$(python3 -c 'import nvidia, pathlib, torch  # torch brings libgomp
 places = [*nvidia.__path__, pathlib.Path(torch.__file__).parent]
@@ -192,7 +156,7 @@ print(":".join({str(p.parent) for r in places for p in pathlib.Path(r).rglob("li
   export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
   start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
-  sweeps llama-2-7b 4,16,32 4,8,16 2,4
+  sweeps llama-2-7b 4,16,32 4,8 3
   step batch-s2s 45 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
   step saturate-s2s 90 saturate "${common[@]}" --dataset s2s --budget 60s
 }
@@ -212,6 +176,6 @@ ulimit -n 65536 2>/dev/null
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
 python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
 case $PART in
-  vllm | vllm_more | transformers | mii | llamacpp_build | llamacpp | rehearsal) "part_$PART" ;;
+  vllm | vllm_more | transformers | mii | llamacpp | rehearsal) "part_$PART" ;;
   *) echo "there is no part '$PART'" >&2; exit 2 ;;
 esac

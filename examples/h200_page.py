@@ -8,6 +8,7 @@ sheet's. A later folder of the same engine replaces the sweeps of the same datas
 """
 
 import json
+import lzma
 import re
 import sys
 from collections.abc import Callable
@@ -30,9 +31,9 @@ KEPT = (
     *("mean_batch_latency_ms", "effective_concurrency", "dataset", "duration", "indicative"),
 )
 CURVES = (
-    ("output_throughput", "output throughput", "tokens/s", True),
-    ("p50_ttft_ms", "TTFT, median", "ms", True),
-    ("p50_tpot_ms", "TPOT, median", "ms", True),
+    ("output_throughput", "output", "tokens/s"),
+    ("p50_ttft_ms", "TTFT, median", "ms"),
+    ("p50_tpot_ms", "TPOT, median", "ms"),
 )
 
 Found = dict[str, Any]
@@ -118,6 +119,13 @@ def _share(value: float | None, ratio: float) -> str:
     return "—" if value is None else f"{100 * value * ratio:.3g} %"
 
 
+def _verdict(point: Found) -> str:
+    """In the tool's words; a load shorter than its answers is called so, also where an older version did not yet."""
+    said = verdict_of(point["verdict"]).words
+    short = point.get("p50_e2el_ms", 0.0) > 1000 * point["duration"] or point["censored"] > point["completed"]
+    return "shorter than its answers" if short and point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") else said
+
+
 def sweep_table(found: Found, dataset: str) -> str:
     limits = found["limits"]
     head = ["engine", "asked req/s", "completed req/s", "output tokens/s", "TTFT p50, p99 ms", "TPOT p50, p99 ms"]
@@ -141,7 +149,7 @@ def sweep_table(found: Found, dataset: str) -> str:
                     _share(efficiency.get("mfu"), limits["mfu"]),
                     "—" if gpu.get("power_mean_w") is None else figure(gpu["power_mean_w"]),
                     "—" if gpu.get("joules_per_output_token") is None else figure(gpu["joules_per_output_token"]),
-                    verdict_of(point["verdict"]).words,
+                    _verdict(point),
                 ]
             )
     return table(head, rows)
@@ -184,8 +192,8 @@ def _estimate(told: Found | None) -> str:
     if not told:
         return "—"
     value, low, high = told.get("value"), told.get("low"), told.get("high")
-    if value is None:
-        return "not settled" if low is None or high is None else f"between {figure(low)} and {figure(high)}"
+    if value is None or (low and high and high > 25 * low):  # as `loadgen saturate` says it
+        return "not settled" if low is None or high is None else f"not settled: {figure(low)} to {figure(high)}"
     return figure(value) + ("" if low is None or high is None else f" ({figure(low)} to {figure(high)})")
 
 
@@ -220,7 +228,7 @@ def fill(page: str, found: Found) -> str:
 
 def curves(found: Found) -> None:
     for dataset in ("s2s", "l2s", "s2l"):
-        for key, title, unit, log in CURVES:
+        for key, title, unit in CURVES:
             series = {
                 name: [
                     {"rate": point["request_rate"], key: _drawn(point, key)}
@@ -229,12 +237,21 @@ def curves(found: Found) -> None:
                 ]
                 for name, engine in found["engines"].items()
             }
-            draw(PLACE / f"engines-{dataset}-{key.split('_')[-2]}.svg", series, key, title, unit, log=log)
+            path = PLACE / f"engines-{dataset}-{key.split('_')[-2]}.svg"
+            draw(
+                path,
+                {name: points for name, points in series.items() if points},
+                key,
+                title,
+                unit,
+                log=True,
+                key_across=True,
+            )
 
 
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["collect"]:
-        limits = json.loads((PLACE / "llama-2-7b.json").read_text())["limits"]
+        limits = json.loads(lzma.decompress((PLACE / "profile" / "llama-2-7b.json.xz").read_bytes()))["limits"]
         of = {key: limits["datasheet"][key] / limits["measured"][key] for key in ("bandwidth_gbps", "bf16_tflops")}
         parts = [(name, Path(folder)) for name, _, folder in (each.partition("=") for each in arguments[1:])]
         found = {

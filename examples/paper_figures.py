@@ -21,8 +21,20 @@ STYLE = (
 Point = dict[str, Any]
 
 
-def draw(path: Path, series: dict[str, Sequence[Point]], metric: str, title: str, unit: str, *, log: bool) -> None:
-    """One chart: `metric` against the request rate, a line and the 95 % interval for each of at most six series."""
+def draw(
+    path: Path,
+    series: dict[str, Sequence[Point]],
+    metric: str,
+    title: str,
+    unit: str,
+    *,
+    log: bool,
+    key_across: bool = False,
+) -> None:
+    """One chart: `metric` against the request rate, a line and the 95 % interval for each of at most six series.
+
+    Their names stand in the upper left corner, or across the top where lines run through that corner.
+    """
     known = [bound for points in series.values() for point in points for bound in point[metric]]
     rates = sorted({point["rate"] for points in series.values() for point in points})
     vertical = plots.log_scale if log else plots.linear_scale
@@ -32,6 +44,7 @@ def draw(path: Path, series: dict[str, Sequence[Point]], metric: str, title: str
         xs = [point["rate"] for point in points]
         means, lows, highs = zip(*(point[metric] for point in points), strict=True)
         style = f"s{k}"
+        key = (60.0 + 90 * k, frame.y.end - 8) if key_across else (8.0, frame.y.end + 12.0 + 13 * k)
         layers += [
             plots.band(frame, xs, lows, highs, style),
             plots.whiskers(frame, xs, lows, highs, style),
@@ -39,7 +52,7 @@ def draw(path: Path, series: dict[str, Sequence[Point]], metric: str, title: str
             plots.dots(
                 frame, [plots.Dot(x, y, f"{name}: {y:.4g} at {x:g}/s") for x, y in zip(xs, means, strict=True)], style
             ),
-            element("text", name, x=frame.x.start + 8, y=frame.y.end + 12.0 + 13 * k, class_=f"key s{k}"),
+            element("text", name, x=frame.x.start + key[0], y=key[1], class_=f"key s{k}"),
         ]
     picture = plots.chart(frame, layers, name=title, x_title="requests per second", y_title=f"{title}, {unit}")
     style = element("style", Markup(STYLE))

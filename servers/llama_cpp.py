@@ -2,7 +2,7 @@
 
     python servers/llama_cpp.py --model model.gguf --port 8000 --max-num-seqs 8 [--through xllamacpp]
 
-Every slot gets --max-model-len tokens of context of its own (the flag -c is their sum; the script multiplies). The third
+There is room for --max-model-len tokens in each slot (the flag -c is their sum; the script multiplies). The third
 way is what "llama.cpp" means in papers that name llama-cpp-python: it answers one request at a time.
 """
 
@@ -113,10 +113,14 @@ def fill_in() -> Start:
         begin = [sys.executable, os.path.join(here, "xllamacpp_server.py")]
         always, packages, versions = [], ("xllamacpp",), ("2026.10", "2026.10")
         if gpu:
-            warnings = ["The wheel xllamacpp computes on the CPU, not on the GPU: build llama-server with CUDA for that."]
+            warnings = [
+                "The wheel xllamacpp computes on the CPU, not on the GPU: build llama-server with CUDA for that."
+            ]
     else:
         begin = [str(shutil.which("llama-server"))]
-        always = ["--metrics", "--slots", "--no-kv-unified"]
+        # One stream of the cache for all slots: with one for each, a step takes a pass over the weights for every run
+        # of neighbouring busy slots. The price: an answer may grow into the context of the others.
+        always = ["--metrics", "--slots", "--kv-unified"]
         always += ["-ngl", "999", "-fa", "on"] if gpu else []
         packages, versions = (), ("0", "")
     return Start(

@@ -196,9 +196,10 @@ def test_one_word_per_thing() -> None:
     assert not [word for word in words if word.lower().rstrip("s") not in everything]
     never = {word.strip() for _, row in rows[2:] for word in row.split(",")} & {"QPS", "SLA", "backend"}
     assert len(never) == 3
-    assert not [
-        (page.name, word) for page, text in pages.items() for word in never if re.search(rf"\b{word}s?\b", text)
-    ]
+    ours = {
+        page: re.sub(r"```.*?```", "", text, flags=re.DOTALL) for page, text in pages.items()
+    }  # an engine's flags are not
+    assert not [(page.name, word) for page, text in ours.items() for word in never if re.search(rf"\b{word}s?\b", text)]
 
 
 def test_help_of_every_command_prints() -> None:
