@@ -100,6 +100,10 @@ def _days(day: str) -> int | None:
 
 def count(head: Head, line: int, value: Any, name: str) -> int:
     """A number of tokens, however it is written; −1 for none, null or a negative one. Raises BadInputError."""
+    if value is None:
+        return UNKNOWN
+    if type(value) is int and 0 <= value <= TOKENS_MAX:
+        return value
     if isinstance(value, str):
         value = _number(value)
     if value is None or isinstance(value, bool):

@@ -26,6 +26,7 @@ _OUTPUTS = (
 )
 _SESSIONS = ("gen_ai.conversation.id", "session.id", "exgentic.session.id", "langfuse.session.id")
 _MODELS = ("gen_ai.request.model", "gen_ai.response.model", "llm.model_name")
+_TOLD = (*_MODELS, *_INPUTS, *_OUTPUTS)  # by a call to a model, at least one of them
 _CALLS = ("chat", "text_completion", "generate_content", "completion", "llm", "LLM", "")  # names of operations
 _MARKS = (b'"resourceSpans"', b'"startTimeUnixNano"', b'"gen_ai.', b'"parent_span_id"')
 
@@ -98,11 +99,15 @@ def _attributes(held: Any) -> dict[str, Any]:
 def _is_call(attributes: dict[str, Any]) -> bool:
     if str(attributes.get("gen_ai.operation.name", "")) not in _CALLS:
         return False
-    return _first(attributes, (*_MODELS, *_INPUTS, *_OUTPUTS)) is not None
+    return _first(attributes, _TOLD) is not None
 
 
 def _first(attributes: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((attributes[name] for name in names if attributes.get(name) not in (None, "")), None)
+    for name in names:  # of every span: no generator for it
+        value = attributes.get(name)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _outer(spans: dict[str, tuple[int, dict[str, Any], dict[str, Any]]], calls: set[str]) -> set[str]:
