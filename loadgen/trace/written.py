@@ -120,13 +120,14 @@ def count(head: Head, line: int, value: Any, name: str) -> int:
 
 def counts(head: Head, lines: Sequence[int], values: Sequence[Any], name: str) -> list[int]:
     """`count` of a column; where all are whole numbers, Arrow looks them through."""
-    try:
-        found = np.asarray(pa.array(values, pa.int64()).fill_null(UNKNOWN))
+    if set(map(type, values)) <= {int, type(None)}:  # Arrow would cut what is no whole number
+        try:
+            found = np.asarray(pa.array(values, pa.int64()).fill_null(UNKNOWN))
+        except OverflowError:
+            found = np.array([TOKENS_MAX + 1])
         if not len(found) or found.max() <= TOKENS_MAX:
             known: list[int] = np.maximum(found, UNKNOWN).tolist()
             return known
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass
     return [count(head, line, value, name) for line, value in zip(lines, values, strict=True)]
 
 

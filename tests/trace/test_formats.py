@@ -212,6 +212,17 @@ def test_gateways_keep_what_reached_a_model(tmp_path: Path) -> None:
     assert trace.session.tolist() == [0, -1]
 
 
+@pytest.mark.parametrize("tokens", ["1.5", "100000001", "99999999999999999999", '"many"'])
+def test_a_gateways_number_of_tokens_is_whole_and_was_possible(tokens: str, tmp_path: Path) -> None:
+    row = b'{"call_type":"acompletion","startTime":1763000000,"prompt_tokens":%s,"completion_tokens":2}\n'
+    data = row % b"7" + row % tokens.encode()
+    if tokens == '"many"':  # what is no number at all is unknown
+        assert load_bytes("l.jsonl", data, tmp_path).input_tokens.tolist() == [7, -1]
+        return
+    with pytest.raises(BadInputError, match=r"line 2: prompt_tokens .* is no number of tokens"):
+        load_bytes("l.jsonl", data, tmp_path)
+
+
 def test_access_logs_say_what_they_do_not_know(tmp_path: Path) -> None:
     trace = load("nginx", tmp_path)
     assert trace.survey.dropped == {"asks no model": 1, "no entry of the log's form": 1}
