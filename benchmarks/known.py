@@ -62,8 +62,9 @@ class KnownServer:
         return f"http://127.0.0.1:{self.port}"
 
     def log(self) -> Log:
-        """Requests with an id, in its order; probes have none."""
-        rows = sorted((row for row in _rows(self.folder / "server.log") if row[0] != "-"), key=lambda row: int(row[0]))
+        """Requests with an id, in its order (the number at its end); probes have none."""
+        rows = [row for row in _rows(self.folder / "server.log") if row[0] != "-"]
+        rows.sort(key=lambda row: int(row[0].rpartition("-")[2]))
         every = np.fromfile(self.folder / "server.events", np.int64)
         start = np.array([int(row[1]) for row in rows], np.int64)
         return Log(start, start, [every[int(row[6]) : int(row[6]) + int(row[4])] for row in rows])
