@@ -26,6 +26,7 @@ AT_CAP = 0.9
 GAIN_MIN = 1.2  # a batch twice as large gives less than this much more: the hardware is the limit, not the batch
 ROWS_OF_A_RIDGE = 256.0  # rows a step above which bf16 GPUs are short of FLOP/s: 150 (A100) to 400 (L4)
 SLOWED = 1.5  # TPOT over that of a light load
+GPU_BUSY = 0.2  # of its FLOP/s or of its bandwidth: what uses less of both is not limited by either
 
 _REFUSALS = ("429", "503")
 
@@ -223,12 +224,15 @@ def _kv_cache(e: Evidence) -> str | None:
 
 
 def _hardware(e: Evidence) -> Limit | None:
-    """PREFILL or DECODE when a larger batch gains nothing: by the roofline, else by what goes through the model."""
+    """PREFILL or DECODE when a larger batch gains nothing: by the roofline, else by what goes through the model. ENGINE
+    when it should gain, does not, and leaves the GPU idle."""
     if _waits_outside(e) or _is_gated(e) or _kv_cache(e) is not None:
         return None
     gain, share = e.roofline("doubling_gain"), e.roofline("prompt_share")
     if gain is not None and share is not None and (e.server("running_mean") or e.decoding):  # else its batch is a guess
         stuck = gain < GAIN_MIN or not e.at_cap
+        if stuck and max(e.roofline("mbu") or 0.0, e.roofline("mfu") or 0.0) < GPU_BUSY:
+            return Limit.ENGINE
         return (Limit.PREFILL if share >= PROMPTS_RULE else Limit.DECODE) if stuck else None
     if e.server("running_mean") is None and e.decoding is None:
         return None  # nothing came back in the window, and the server says nothing of it
@@ -245,6 +249,21 @@ def _hardware(e: Evidence) -> Limit | None:
     if (e.server("waiting_mean") or 0.0) >= 1:  # places are free and yet some wait: for their prompts' turn
         return Limit.PREFILL if (e.prompt_rows or 0.0) >= PROMPTS_RULE else None
     return Limit.DECODE if (e.slowed or 0.0) >= SLOWED or e.server("cap") is not None else None
+
+
+def _engine(e: Evidence) -> str | None:
+    if _hardware(e) is not Limit.ENGINE:
+        return None
+    running, floor_ms, tpot_ms = (
+        e.server("running_mean") or e.decoding,
+        e.roofline("decode_floor_ms"),
+        e.own("mean_tpot_ms"),
+    )
+    told = [] if running is None else [f"{_count(running)} running"]
+    if floor_ms is not None and tpot_ms is not None:
+        told += [f"a token takes {_ms(tpot_ms)} where the GPU needs {_ms(floor_ms)}"]
+    used = (_percent(e.roofline(name) or 0.0) for name in ("mbu", "mfu"))
+    return ", ".join([*told, "{} of its bandwidth and {} of its FLOP/s are used".format(*used)])
 
 
 def _prefill(e: Evidence) -> str | None:
@@ -300,6 +319,7 @@ RULES: tuple[tuple[Limit, Rule], ...] = (
     (Limit.NETWORK, _network),
     (Limit.HTTP, _front_end),
     (Limit.KV_CACHE, _kv_cache),
+    (Limit.ENGINE, _engine),
     (Limit.PREFILL, _prefill),
     (Limit.DECODE, _decode),
     (Limit.SLOTS, _slots),

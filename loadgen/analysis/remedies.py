@@ -16,6 +16,7 @@ class Limit(StrEnum):
     HTTP = "LIMIT_HTTP"
     KV_CACHE = "LIMIT_KV_CACHE"
     SLOTS = "LIMIT_SLOTS"
+    ENGINE = "LIMIT_ENGINE"
     PREFILL = "LIMIT_PREFILL"
     DECODE = "LIMIT_DECODE"
     UNKNOWN = "LIMIT_UNKNOWN"
@@ -58,6 +59,13 @@ WORDS: dict[Limit, tuple[str, str]] = {
     Limit.SLOTS: (
         "the decode batch is full",
         "The engine runs no more sequences at once than it was told; the others wait for a place.",
+    ),
+    Limit.ENGINE: (
+        "the engine's own steps are the limit, not the GPU",
+        (
+            "A step takes many times what its FLOPs and bytes need, and the GPU is mostly idle or busy with kernels "
+            "that do not suit: scheduling and sampling on the host, launches, or a batch taken in several passes."
+        ),
     ),
     Limit.PREFILL: (
         "prompts take the GPU's computing power",
@@ -173,6 +181,14 @@ TRY: dict[Limit, dict[str, str]] = {
         ),
         "transformers": "Raise --cb-max-batch-tokens, or use an engine with prefix caching.",
         "simulator": "Choose a larger --gpu; --max-num-batched-tokens trades TTFT against ITL.",
+    },
+    Limit.ENGINE: {
+        ANY: "Give the engine faster cores and CUDA graphs, or profile a step: gaps between kernels are the host's.",
+        "vllm": "Leave CUDA graphs on (no --enforce-eager), keep --async-scheduling, and give it faster cores.",
+        "sglang": "Leave CUDA graphs and the overlap scheduler on, and give it faster cores.",
+        "llama.cpp": "Take one cache for all slots (--kv-unified), -fa on, and all layers on the GPU (-ngl 999).",
+        "transformers": "Its continuous batching runs on the host, step by step: use a serving engine for speed.",
+        "simulator": "Lower --host-overhead-us.",
     },
     Limit.DECODE: {
         ANY: "Quantise weights and KV cache, decode several tokens a step (speculative decoding), or add GPUs.",

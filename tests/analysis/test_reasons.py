@@ -36,6 +36,7 @@ PROVOKED: dict[str, tuple[Limit, str, float, int, int]] = {
         500,
         300,
     ),
+    "a slow host": (Limit.ENGINE, "--gpu h100 --max-num-seqs 4096 --host-overhead-per-seq-us 3000", 40, 32, 40),
     "a gateway": (Limit.HTTP, "--gpu h100 --gateway-limit 4 --max-queue 100000", 60, 32, 40),
 }
 
