@@ -56,9 +56,11 @@ def _capacity_problem(made: Pairs, found: Rate | None) -> str:
             f"This client could not saturate the server: {held}, and at {probe.in_words()} the client was the limit "
             f"({judged.problem}). More load processes, or a machine of its own for the client, would settle it."
         )
-    if high < float("inf"):
-        return f"The server was never clearly overloaded: {held}. A longer --budget would settle it."
-    return f"The server was never overloaded: {held}. A longer --budget, or more in flight, would settle it."
+    most = max((j.throughput.value for _, j in made if j.counts and j.throughput is not None), default=None)
+    seen = "" if most is None else f"; the most that it completed was {format_number(most)} req/s"
+    if high < float("inf") or open_probes(made):
+        return f"The server was never clearly overloaded: {held}{seen}. A longer --budget would settle it."
+    return f"The server was never overloaded: {held}{seen}. A longer --budget, or more in flight, would settle it."
 
 
 def _nothing(made: Pairs) -> str:
