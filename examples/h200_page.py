@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from paper_figures import draw
-from paper_tables import figure, table
+from paper_tables import figure, spread, table
 
 from loadgen.report.reading import metric
 from loadgen.report.words import verdict_of
@@ -103,10 +103,7 @@ def _drawn(point: Found, key: str) -> list[float]:
 
 
 def _spread(point: Found, key: str) -> str:
-    if metric(point, key) is None:
-        return "—"
-    value, low, high = _interval(point, key)
-    return figure(value) if figure(low) == figure(high) else f"{figure(value)} ({figure(low)} to {figure(high)})"
+    return "—" if metric(point, key) is None else spread(_interval(point, key))
 
 
 def _hint(point: Found, key: str) -> str:

@@ -254,11 +254,8 @@ def _hardware(e: Evidence) -> Limit | None:
 def _engine(e: Evidence) -> str | None:
     if _hardware(e) is not Limit.ENGINE:
         return None
-    running, floor_ms, tpot_ms = (
-        e.server("running_mean") or e.decoding,
-        e.roofline("decode_floor_ms"),
-        e.own("mean_tpot_ms"),
-    )
+    running = e.server("running_mean") or e.decoding
+    floor_ms, tpot_ms = e.roofline("decode_floor_ms"), e.own("mean_tpot_ms")
     told = [] if running is None else [f"{_count(running)} running"]
     if floor_ms is not None and tpot_ms is not None:
         told += [f"a token takes {_ms(tpot_ms)} where the GPU needs {_ms(floor_ms)}"]
