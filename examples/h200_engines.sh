@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
 #
-#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | mii | llamacpp | rehearsal
+#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | transformers_more | mii | llamacpp | rehearsal
 #
 # Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
 # says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-PART=${1:?which part: vllm, vllm_more, transformers, mii or llamacpp}
+PART=${1:?which part: vllm, vllm_more, transformers, transformers_more, mii or llamacpp}
 OUT=${OUT:-runs/h200}
 PARCEL=${PARCEL:-.parcel}
 W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
@@ -93,9 +93,9 @@ weights() {  # the shape with random weights; memory is faster than disk, when t
 sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far they go
   common=(--base-url "$URL" --seed 1 --model "$1"); shift
   [ -n "$GPU" ] && common+=(--gpu "$GPU")
-  step sweep-s2s 75 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 8s --drain 10s --warmup 2s
-  step sweep-l2s 75 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 8s --drain 12s --warmup 2s
-  step sweep-s2l 110 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 24s --drain 15s --warmup 8s
+  step sweep-s2s 90 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 12s --drain 10s --warmup 2s
+  step sweep-l2s 90 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 12s --drain 12s --warmup 2s
+  step sweep-s2l 130 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 24s --drain 15s --warmup 8s
 }
 
 start_vllm() {
@@ -114,22 +114,29 @@ part_vllm() {
   step sweep-s16k 60 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,6 --duration 8s --drain 30s --warmup 2s
 }
 
-part_vllm_more() {  # what the first call was too short for: answers of 600 tokens, and the limit of short ones
+part_vllm_more() {  # what the first call is too short for: the limit of short answers, and of long ones
   unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
   common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
-  step sweep-s2l 130 sweep "${common[@]}" --dataset s2l --rates 8,16,24 --duration 24s --drain 15s --warmup 8s
-  step saturate-s2s 75 saturate "${common[@]}" --dataset s2s --budget 60s --slo ttft_p99=200ms,tpot_p99=20ms
+  step saturate-s2s 150 saturate "${common[@]}" --dataset s2s --budget 130s --slo ttft_p99=200ms,tpot_p99=20ms
+  step saturate-s2l 200 saturate "${common[@]}" --dataset s2l --budget 180s
 }
 
 part_transformers() {
   unpack transformers "$W/transformers/site"; weights ""; say "weights"
   start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
-  sweeps "$MODEL" 1,4,16,32 1,4,8,16 1,2,4
-  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
-  step saturate-s2s 80 saturate "${common[@]}" --dataset s2s --budget 65s
+  sweeps "$MODEL" 1,4,16,32 1,4,8,16 1
+}
+
+part_transformers_more() {  # its step takes 80 ms: batches, a search and answers of 600 tokens need a call of their own
+  unpack transformers "$W/$PART/site"; weights ""; say "weights"
+  start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
+  common=(--base-url "$URL" --seed 1 --model "$MODEL" --gpu "$GPU")
+  step batch-s2s 110 batch "${common[@]}" --dataset s2s --num-prompts 48 --batch-sizes 8,all --repeats 2
+  step saturate-s2s 110 saturate "${common[@]}" --dataset s2s --budget 90s
+  step sweep-s2l 140 sweep "${common[@]}" --dataset s2l --rates 1 --duration 110s --drain 15s --warmup 50s
   stop; PORT=$((PORT + 1))
-  [ "$(left)" -gt 90 ] && start 60 transformers --no-continuous-batching --model "$MODEL" --dtype bfloat16 \
+  [ "$(left)" -gt 80 ] && start 60 transformers --no-continuous-batching --model "$MODEL" --dtype bfloat16 \
     && step one-by-one-s2s 45 sweep --base-url "$URL" --model "$MODEL" --gpu "$GPU" --seed 1 --dataset s2s --rates 0.5,1 --duration 12s
 }
 
@@ -139,8 +146,9 @@ part_mii() {
   export PATH=$W/mii/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
   export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
   start 120 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
-  sweeps "$MODEL" 4,16,64 4,16 4
-  step batch-s2s 50 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,all --repeats 2
+  sweeps "$MODEL" 4,16,64,128 4,16,32 4
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
 }
 
 part_llamacpp() {  # .parcel/llamacpp/llama-server.tar.xz.00 …: the program, built elsewhere
@@ -156,9 +164,9 @@ print(":".join({str(p.parent) for r in places for p in pathlib.Path(r).rglob("li
   export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
   start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
-  sweeps llama-2-7b 4,16,32 4,8 3
-  step batch-s2s 45 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
-  step saturate-s2s 90 saturate "${common[@]}" --dataset s2s --budget 60s
+  sweeps llama-2-7b 4,16,32,64 4,8,16 2,4
+  step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-s2s 120 saturate "${common[@]}" --dataset s2s --budget 100s
 }
 
 part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
@@ -176,6 +184,6 @@ ulimit -n 65536 2>/dev/null
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
 python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
 case $PART in
-  vllm | vllm_more | transformers | mii | llamacpp | rehearsal) "part_$PART" ;;
+  vllm | vllm_more | transformers | transformers_more | mii | llamacpp | rehearsal) "part_$PART" ;;
   *) echo "there is no part '$PART'" >&2; exit 2 ;;
 esac
