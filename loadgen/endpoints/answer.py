@@ -23,7 +23,7 @@ from loadgen.endpoints.openai import (
 )
 from loadgen.endpoints.regular import Shape, regular, shape_of
 from loadgen.endpoints.sse import SseReader
-from loadgen.endpoints.tokens import Tokens, count_tokens
+from loadgen.endpoints.tokens import Asked, Tokens, count_tokens
 from loadgen.exchange import Outcome
 from loadgen.plan import Int64s
 
@@ -55,10 +55,14 @@ class Reading:
 
 
 class Answer:
-    """Feed it the body with the stamps of its reads; `finish` says what it was."""
+    """Feed it the body with the stamps of its reads; `finish` says what it was.
 
-    def __init__(self, stream: bool) -> None:
+    `asked` is how long it was asked to be, where the request said so and several answers were not wanted.
+    """
+
+    def __init__(self, stream: bool, asked: Asked | None = None) -> None:
         self._stream = stream
+        self._asked = asked
         self._sse = SseReader()
         # Of the reads that brought what is not a whole event yet: where each ended in the body, and when it came.
         self._ends = self._stamps = np.empty(0, np.int64)
@@ -156,6 +160,7 @@ class Answer:
                 for choice in choices:
                     if choice.finish_reason is not None:
                         self._finish_reason = str(choice.finish_reason)
+                        self._tokens.until = len(kinds)
                     if choice.index:
                         self._tokens.one_choice = False
             if event.usage is not None:
@@ -246,12 +251,13 @@ class Answer:
         self._first_event_ns = self._last_read_ns
         texts = any(choice.text or (choice.message and has_output(choice.message)) for choice in event.choices)
         if texts or (self._usage is not None and whole_number(self._usage.completion_tokens)):
-            self._tokens = Tokens([self._last_read_ns], [TokenKind.TEXT])
+            self._tokens = Tokens([self._last_read_ns], [TokenKind.TEXT], one_choice=len(event.choices) == 1)
             return self._reading(Outcome.OK, "")
         return self._reading(Outcome.EMPTY, "a 200 answer without a single token")
 
     def _reading(self, outcome: Outcome, detail: str) -> Reading:
-        stamps, counts, empty, total, source = count_tokens(self._tokens, self._usage, self._stream)
+        whole = outcome is Outcome.OK and self._finish_reason == "length" and self._tokens.one_choice
+        stamps, counts, empty, total, source = count_tokens(self._tokens, self._usage, self._asked if whole else None)
         several = [count for count in counts if count > 1]
         bundled = len(several) if several else max(0, total - len(stamps))
         return Reading(

@@ -67,7 +67,7 @@ class TokenKind:
 
     NONE = 0  # role, usage, comment
     TEXT = 1  # output for certain
-    EMPTY = 2  # a choice without text: a token when the server's count says so (end-of-sequence tokens are)
+    EMPTY = 2  # a choice without text: a token or not, as `tokens` finds
     EMPTY_LAST = 3  # the same on the event of the finish_reason
 
 

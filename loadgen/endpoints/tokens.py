@@ -1,7 +1,8 @@
-"""How many tokens an answer had, and when each came: the server's count and the events that came, reconciled.
+"""How many tokens an answer had, and when each came: the count and the events that came, reconciled.
 
-Apart from `answer`, which reads bytes: here are only stamps, kinds and counts. It never invents a stamp: a token that
-came with others, or without an event, is counted and has none of its own.
+The count is the server's where it says one, else the length that was asked for where the server says that it ended the
+answer for its length, else that of the events. It never invents a stamp: a token that came with others, or without an
+event, is counted and has none of its own. Apart from `answer`, which reads bytes: here are stamps, kinds and counts.
 """
 
 from dataclasses import dataclass, field
@@ -21,14 +22,32 @@ class Tokens:
     counts: dict[int, int] = field(default_factory=dict)  # position → tokens of the event, by its token_ids
     cumulative: dict[int, int] = field(default_factory=dict)  # position → usage.completion_tokens so far
     one_choice: bool = True  # with several, running usage is of one of them and nobody says which
+    until: int | None = None  # how many of these had come when the finish_reason did, its own event included
 
 
-def count_tokens(tokens: Tokens, usage: Usage | None, stream: bool) -> tuple[list[int], list[int], int, int, str]:
-    """(stamps of token events, tokens of each, how many were empty, total, source).
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The length that a request asks for: an answer that ended for its length has it, unless its context was full.
 
-    The server's own count comes first. Events with text are tokens for certain; events without are, in their order, as
-    long as the count says that some are missing. What is still missing then sat in events that carried several: exactly
-    known with token ids or running usage, otherwise only their number.
+    With fewer events than `events_min` it may have been that. Several tokens in an event look the same, so where the
+    context is known to have room for all of them, 1 is the number to give.
+    """
+
+    tokens: int
+    events_min: int
+
+
+def count_tokens(
+    tokens: Tokens, usage: Usage | None, asked: Asked | None = None
+) -> tuple[list[int], list[int], int, int, str]:
+    """(stamps of token events, tokens of each, how many were empty, total, source); `asked` of an answer that ended for
+    its length, None of any other.
+
+    Events with text are tokens for certain; events without are, in their order, as long as the count says that some are
+    missing. What is still missing then sat in events that carried several: exactly known with token ids or running
+    usage, otherwise only their number. Where nobody counts, an event without text is a token between the first text and
+    the finish_reason: half a character, or a special token (llama_cpp.server, DeepSpeed-MII). Before, it may announce
+    an answer; on the event of the finish_reason, most servers send none.
     """
     text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]
     total = whole_number(usage.completion_tokens) if usage is not None else None
@@ -43,13 +62,24 @@ def count_tokens(tokens: Tokens, usage: Usage | None, stream: bool) -> tuple[lis
         counts = [tokens.counts.get(at, 0) for at in range(len(sure))]
         sure = [count > 0 for count in counts]
         source = "usage" if total is not None else "token_ids"
-    elif total is not None and total > text and stream:
-        missing = total - text
-        for wanted in (TokenKind.EMPTY, TokenKind.EMPTY_LAST):
-            for at, kind in enumerate(tokens.kinds):
-                if missing and kind == wanted:
-                    sure[at] = True
-                    missing -= 1
+    elif text < len(sure) or (asked is not None and total is None):
+        inside = _inside(tokens)
+        if total is None and asked is not None and text <= asked.tokens and text + len(inside) >= asked.events_min:
+            total, source = asked.tokens, "asked"
+        if total is not None:
+            empty = [at for at, kind in enumerate(tokens.kinds) if kind == TokenKind.EMPTY]
+            last = [at for at, kind in enumerate(tokens.kinds) if kind == TokenKind.EMPTY_LAST]
+            inside = (empty + last)[: max(0, total - text)]
+        for at in inside:
+            sure[at] = True
     stamps, kept = list(compress(tokens.stamps_ns, sure)), list(compress(counts, sure))
-    empty = len(kept) - list(compress(tokens.kinds, sure)).count(TokenKind.TEXT)
-    return stamps, kept, empty, total if total is not None else sum(kept), source
+    without = len(kept) - list(compress(tokens.kinds, sure)).count(TokenKind.TEXT)
+    return stamps, kept, without, total if total is not None else sum(kept), source
+
+
+def _inside(tokens: Tokens) -> list[int]:
+    """Which events without text came after the first with some and before the one that ended the answer."""
+    if TokenKind.TEXT not in tokens.kinds:
+        return []
+    places = range(tokens.kinds.index(TokenKind.TEXT), len(tokens.kinds) if tokens.until is None else tokens.until)
+    return [at for at in places if tokens.kinds[at] == TokenKind.EMPTY]

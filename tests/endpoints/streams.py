@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.endpoints.answer import Answer, Reading
+from loadgen.endpoints.tokens import Asked
 from loadgen.exchange import Outcome
 
 DONE = b"data: [DONE]\n\n"
@@ -45,9 +46,10 @@ def read(
     status: int = 200,
     outcome: Outcome = Outcome.OK,
     detail: str = "",
+    asked: Asked | None = None,
 ) -> Reading:
     """Feed an Answer; a part of the answer ends before each read numbered in `parts`."""
-    answer = Answer(stream)
+    answer = Answer(stream, asked)
     places = sorted({0, len(reads), *(parts or [])})
     for a, b in itertools.pairwise(places):
         ends = np.cumsum([len(data) for data in reads[a:b]], dtype=np.int32)
@@ -147,10 +149,28 @@ STREAMS = [
         {"token_ns": [1000, 2000, 3000, 4000], "token_counts": None, "output_tokens": 4, "empty_events": 3},
     ),
     Stream(
-        "empty events that no usage vouches for are no tokens",
-        (_text("a"), _text(""), _text("", "length"), DONE),
+        "mii: half a character has no text and is a token, the finish is none",
+        (_text("a"), _text(""), _text("é"), _text("", "length"), DONE),
         OK,
-        {"token_ns": [1000], "output_tokens": 1, "token_source": "events", "empty_events": 0},
+        {"token_ns": [1000, 2000, 3000], "output_tokens": 3, "token_source": "events", "empty_events": 1},
+    ),
+    Stream(
+        "llama_cpp.server chat: a special token has no text and is a token, the role is none",
+        (_ROLE_ONLY, _chat("a"), _chat(""), _chat(None, "length"), DONE),
+        OK,
+        {"token_ns": [2000, 3000], "output_tokens": 2, "token_source": "events", "empty_events": 1},
+    ),
+    Stream(
+        "nobody counts: what comes before the first text or after the finish is no token",
+        (_text(""), _text("a"), _text("b", "stop"), _text(""), DONE),
+        OK,
+        {"token_ns": [2000, 3000], "output_tokens": 2, "token_source": "events", "empty_events": 0},
+    ),
+    Stream(
+        "nothing but events without text, which nobody counts",
+        (_text(""), _text(""), _text("", "length"), DONE),
+        OK,
+        {"token_ns": [], "output_tokens": 0, "token_source": "events", "empty_events": 0},
     ),
     Stream(
         "vllm: stops at once, its only token is the end of the sequence",

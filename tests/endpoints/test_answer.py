@@ -9,9 +9,10 @@ import pytest
 import streams
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from streams import STREAMS, Stream, read
+from streams import DONE, STREAMS, Stream, read
 
 from loadgen.endpoints.answer import Reading
+from loadgen.endpoints.tokens import Asked
 from loadgen.exchange import FAILED, Outcome
 
 
@@ -46,6 +47,72 @@ def test_a_read_cut_in_two_with_one_stamp_gives_the_same_reading(stream: Stream)
         assert both == read([text[:cut], text[cut:]], outcome=stream.transport), f"cut at {cut}"
         assert _without_times(both) == _without_times(whole), f"cut at {cut}"
         assert set(both.token_ns) <= {1000, 2000}
+
+
+def _said(text: str, finish: str | None = None, index: int = 0) -> bytes:
+    event = {"choices": [{"index": index, "text": text, "finish_reason": finish}]}
+    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+_FEW = (_said("a"), _said(""), _said("b"), _said("", "length"), DONE)  # three tokens at the least
+
+
+@pytest.mark.parametrize(
+    ("reads", "asked", "expected"),
+    [
+        pytest.param(_FEW, Asked(3, 3), (3, "asked", [1000, 2000, 3000], 0), id="as many events as were asked for"),
+        pytest.param(_FEW, Asked(9, 1), (9, "asked", [1000, 2000, 3000, 4000], 5), id="several tokens in an event"),
+        pytest.param(_FEW, Asked(9, 8), (3, "events", [1000, 2000, 3000], 0), id="perhaps its context was full"),
+        pytest.param(
+            _FEW, Asked(1, 1), (3, "events", [1000, 2000, 3000], 0), id="more than asked: it does not heed it"
+        ),
+        pytest.param(_FEW, Asked(2, 1), (2, "asked", [1000, 3000], 0), id="an empty event that is no token"),
+        pytest.param(
+            (_said(""), *_FEW),
+            Asked(4, 3),
+            (4, "asked", [1000, 2000, 3000, 4000], 0),
+            id="it begins with half a letter",
+        ),
+        pytest.param((_said("a"), _said("", "stop")), Asked(2, 1), (1, "events", [1000], 0), id="it ended by itself"),
+        pytest.param((_said("a"), _said("b")), Asked(9, 1), (2, "events", [1000, 2000], 0), id="it was cut"),
+        pytest.param(
+            (_said("a", "length"), _said("b", "length", 1)),
+            Asked(9, 1),
+            (2, "events", [1000, 2000], 0),
+            id="two answers",
+        ),
+        pytest.param(
+            (
+                _said("a"),
+                b'data: {"choices":[{"text":"","finish_reason":"length"}],"usage":{"completion_tokens":1}}\n\n',
+            ),
+            Asked(2, 1),
+            (1, "usage", [1000], 0),
+            id="the server counts",
+        ),
+        pytest.param(
+            (b'data: {"choices":[{"text":"a b","token_ids":[5,6],"finish_reason":"length"}]}\n\n',),
+            Asked(9, 1),
+            (2, "token_ids", [1000], 1),
+            id="the server names the tokens",
+        ),
+    ],
+)
+def test_an_answer_that_ended_for_its_length_has_the_length_asked_for(
+    reads: tuple[bytes, ...], asked: Asked, expected: tuple[int, str, list[int], int]
+) -> None:
+    """(tokens, whose count, stamps, tokens on top of one an event)."""
+    for parts in (None, list(range(len(reads)))):
+        reading = read(reads, asked=asked, parts=parts)
+        found = (reading.output_tokens, reading.token_source, reading.token_ns, reading.multi_token_events)
+        assert found == expected
+
+
+@pytest.mark.parametrize(("choices", "expected"), [(1, (9, "asked")), (2, (1, "events"))])
+def test_an_answer_in_one_piece_without_usage(choices: int, expected: tuple[int, str]) -> None:
+    body = msgspec.json.encode({"choices": [{"text": "a b", "finish_reason": "length"}] * choices})
+    reading = read([body], stream=False, asked=Asked(9, 1))
+    assert (reading.output_tokens, reading.token_source) == expected
 
 
 def _without_times(reading: Reading) -> dict[str, Any]:
@@ -218,16 +285,20 @@ def _small(value: Any) -> Any:
     st.booleans(),
     st.sampled_from([0, 200, 200, 200, 404]),
     st.sampled_from([Outcome.OK, Outcome.OK, Outcome.TRUNCATED, Outcome.TIMEOUT]),
+    st.sampled_from([None, Asked(2, 1), Asked(9, 5)]),
 )
-@example([b"data: " + b'{"error":' + b"[" * 100_000 + b"\n\n"], True, 200, Outcome.OK)
-@example([b'{"error":' + b"[" * 100_000], True, 200, Outcome.OK)
-@example([b"[" * 100_000], False, 200, Outcome.OK)
-@example([b"[" * 100_000], False, 500, Outcome.OK)
-@example([b"data: {},{}\n\n", b"data: {}\n\n"], True, 200, Outcome.OK)
+@example([b"data: " + b'{"error":' + b"[" * 100_000 + b"\n\n"], True, 200, Outcome.OK, None)
+@example([b'{"error":' + b"[" * 100_000], True, 200, Outcome.OK, None)
+@example([b"[" * 100_000], False, 200, Outcome.OK, None)
+@example([b"[" * 100_000], False, 500, Outcome.OK, None)
+@example([b"data: {},{}\n\n", b"data: {}\n\n"], True, 200, Outcome.OK, None)
 @settings(max_examples=300)
-def test_no_answer_is_an_exception(pieces: list[bytes], stream: bool, status: int, outcome: Outcome) -> None:
-    reading = read(pieces, stream=stream, status=status, outcome=outcome)
-    assert reading == read(pieces, parts=list(range(len(pieces))), stream=stream, status=status, outcome=outcome)
+def test_no_answer_is_an_exception(
+    pieces: list[bytes], stream: bool, status: int, outcome: Outcome, asked: Asked | None
+) -> None:
+    fixed: dict[str, Any] = {"stream": stream, "status": status, "outcome": outcome, "asked": asked}
+    reading = read(pieces, **fixed)
+    assert reading == read(pieces, parts=list(range(len(pieces))), **fixed)
     assert reading.outcome is Outcome.OK or reading.outcome in FAILED
     assert 0 <= reading.output_tokens < 1 << 53
     assert reading.input_tokens is None or 0 <= reading.input_tokens < 1 << 53
