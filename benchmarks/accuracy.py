@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from clients import LOADGEN, Row, command, run_floor, run_loadgen
+from clients import ENVIRONMENT, LOADGEN, Row, command, run_floor, run_loadgen
 from compare import figures
 from known import compiled, known_server
 
@@ -77,13 +77,13 @@ def start_up(programs: Path) -> dict[str, float]:
     helps, firsts = [], []
     for _ in range(3):
         begun = time.monotonic()
-        subprocess.run([LOADGEN, "--help"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([LOADGEN, "--help"], stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)
         helps.append(time.monotonic() - begun)
         with tempfile.TemporaryDirectory() as scratch:
             with known_server(programs, Path(scratch), 10.0) as server:
                 words = command(Row("", 100, 20, 8), server.base_url, Path(scratch) / "run")
                 begun = time.monotonic()
-                subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
+                subprocess.run(words, stdout=subprocess.DEVNULL, check=False, env=ENVIRONMENT)
             firsts.append(float(server.log().start_ns[0]) / 1e9 - begun)
     return {"help_s": min(helps), "first_request_s": min(firsts)}
 

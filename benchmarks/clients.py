@@ -21,6 +21,8 @@ from known import Int64s, KnownServer, Log, floor_log
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _SAMPLE_S = 0.1
 LOADGEN = Path(sys.executable).parent / "loadgen"
+# With its modules compiled, as an installation has them: a shell that forbids that makes every start compile them anew.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def command(row: Row, base_url: str, out: Path) -> list[str]:
 
 def run_loadgen(row: Row, server: KnownServer) -> Taken:
     out = server.folder / "run"
-    process = subprocess.Popen(command(row, server.base_url, out), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command(row, server.base_url, out), stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     sampler = _Sampler(process.pid)
     sampler.start()
     code, cpu_s = _waited(process)

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from loadgen.errors import TargetError
 from loadgen.target import Target
@@ -31,9 +32,13 @@ class Asker:
         """(status, body) of a GET, or of a POST when there is a body. Raises TargetError when no HTTP answer came."""
         request = urllib.request.Request(self.target.url(path), body, self.headers)  # noqa: S310 (http(s) only, see Target)
         proxies = {self.target.scheme: self.proxy} if self.proxy else {}
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=tls_trust(self.verify_tls))
-        )
+        scheme: urllib.request.BaseHandler = urllib.request.HTTPHandler()
+        if "https" in (self.target.scheme, self.proxy.partition(":")[0]):
+            scheme = urllib.request.HTTPSHandler(context=tls_trust(self.verify_tls))
+        manners = urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler(), _Stay()
+        opener = urllib.request.OpenerDirector()  # `build_opener` adds TLS, and reads the trust store for nothing
+        for handler in (urllib.request.ProxyHandler(proxies), scheme, *manners):
+            opener.add_handler(handler)
         try:
             with opener.open(request, timeout=timeout_s) as answer:
                 return answer.status, answer.read(64 << 20)
@@ -91,9 +96,21 @@ class Asker:
         return TargetError(f"No answer from {place}: {reason}.", "Is the server up, and is this its port?")
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """The load follows no redirect, so a question must not hide one."""
+
+    def redirect_request(self, req: urllib.request.Request, *told: Any, **_: Any) -> None:
+        answer, code, _, _, to = told
+        answer.close()
+        raise TargetError(
+            f"{req.full_url} redirects to {to} (HTTP {code}).",
+            "Give --base-url the address that it redirects to: the load follows no redirect.",
+        )
+
+
 @cache
 def tls_trust(verify: bool) -> ssl.SSLContext:
-    """The system's trust store, or none at all when the user asked for that. Read once: it costs 20 ms of CPU."""
+    """The system's trust store, or none at all when the user asked for that. Read once: it costs 45 ms of CPU."""
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False

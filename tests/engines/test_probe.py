@@ -188,7 +188,10 @@ def test_a_server_that_does_not_count() -> None:
     with Server(by_path({MODELS: models("m"), COMPLETIONS: lambda request: answer(request, usage=False)})) as server:
         found = find_out(server.url)
     assert not found.says_usage
-    assert "The server does not say how many tokens it sent: events are counted instead." in found.warnings
+    (warning,) = [each for each in found.warnings if "does not say how many tokens" in each]
+    assert warning.endswith("an answer that ends for its length is counted as asked, any other by its events.")
+    assert found.asks_lengths({"temperature": 0})
+    assert not found.asks_lengths({"max_tokens": 5})
 
 
 def test_a_server_that_stops_early_is_warned_about() -> None:
@@ -221,6 +224,15 @@ def test_nothing_there_but_a_404(endpoint: str) -> None:
 def test_a_list_of_models_with_another_status(status: str) -> None:
     with Server(by_path({MODELS: lambda _: said({"error": "no."}, status)})) as server:
         assert f"/v1/models fails with HTTP {status[:3]}" in str(refused(server.url))
+
+
+def test_a_redirect_is_told_not_followed() -> None:
+    """The load would not follow it."""
+    moved = b"HTTP/1.1 301 Moved\r\nLocation: https://elsewhere:8443/v1/models\r\nContent-Length: 0\r\n\r\n"
+    with Server(by_path({MODELS: lambda _: moved})) as server:
+        error = refused(server.url)
+    assert str(error).endswith("/v1/models redirects to https://elsewhere:8443/v1/models (HTTP 301).")
+    assert "--base-url" in error.hint
 
 
 def test_no_list_of_models() -> None:
