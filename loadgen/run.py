@@ -130,7 +130,14 @@ def drive(
             prompt = prompts(index, wanted)
             yield Body(index, setup.protocol.body(prompt, asked, stream=stream, extra=settings.extra_body))
 
-    recorder = Recorder(folder, plan, stream=stream, tap=overseer.ended)
+    recorder = Recorder(
+        folder,
+        plan,
+        stream=stream,
+        tap=overseer.ended,
+        lengths_asked=setup.protocol.asks_lengths(settings.extra_body),
+        context_max=setup.protocol.context_max,
+    )
     watch = _Watch(setup, plan, recorder, observer, overseer, rate, dataset, duration_ns, point, later_ns)
     waits = bool((plan.after >= 0).any() or plan.joins)
     job = Job(

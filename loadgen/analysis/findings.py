@@ -35,6 +35,7 @@ class Code(StrEnum):
     INPUT_LENGTH = "INPUT_LENGTH"
     MULTI_TOKEN_EVENTS = "MULTI_TOKEN_EVENTS"
     EMPTY_EVENTS = "EMPTY_EVENTS"
+    TOKENS_ASKED = "TOKENS_ASKED"
     TOKENS_ESTIMATED = "TOKENS_ESTIMATED"
     RETRIES = "RETRIES"
     CENSORED = "CENSORED"
@@ -187,11 +188,17 @@ FINDINGS: dict[Code, _Template] = {
         "Usually halves of a character that is not complete yet; they count as tokens, with their time.",
         "Nothing to do.",
     ),
+    Code.TOKENS_ASKED: (
+        _INFO,
+        "The server sent no usage: {asked} of {answers} answers, ended for their length, count as long as asked.",
+        "{unseen} of their tokens had no event of their own: they are in TPOT and throughput, and have no time in ITL.",
+        "Nothing to do.",
+    ),
     Code.TOKENS_ESTIMATED: (
         _WARNING,
-        "Output tokens were counted as one an event: the server sent no usage, and no tokenizer was given.",
+        "Output tokens of {estimated} of {answers} answers were counted as one an event: the server sent no usage.",
         "TPOT and token throughput are as wrong as events differ from tokens.",
-        "Give --tokenizer, or an endpoint that answers stream_options.include_usage.",
+        "Use an endpoint that answers stream_options.include_usage, or force lengths that the server's context holds.",
     ),
     Code.RETRIES: (
         _INFO,

@@ -1,5 +1,6 @@
 """Lengths asked and lengths obtained: whether the workload that was measured is the one that was meant."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,12 @@ def lengths_section(columns: Columns, rows: Bools) -> dict[str, Any]:
         section[f"{side}_asked_mean"] = _mean(asked[both])
         section[f"{side}_obtained_mean"] = _mean(obtained[both])
         section[f"{side}_mismatch_share"] = _mean((asked != obtained)[both].astype(np.float64))
+    streamed_as_asked = rows & (columns["token_source"] == "asked") & (columns["token_events"] > 0)
+    as_asked = float(columns["output_tokens"][streamed_as_asked].sum())
+    unseen = as_asked - float(columns["token_events"][streamed_as_asked].sum())
     return section | {
+        "token_sources": dict(Counter(columns["token_source"][rows].tolist())),  # who counted → how many requests
+        "asked_unseen_share": unseen / as_asked if as_asked else None,  # of those tokens: without an event of their own
         "empty_events": empty,
         "empty_share": empty / events if events else None,
         "multi_token_share": float(np.nansum(columns["multi_token_events"][rows])) / events if events else None,

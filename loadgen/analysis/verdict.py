@@ -275,8 +275,12 @@ def _answers(e: Evidence) -> Iterator[Finding]:
         yield finding(Code.MULTI_TOKEN_EVENTS, share=_percent(lengths["multi_token_share"]))
     if _over(lengths["empty_share"], LIMITS["empty_events"]):
         yield finding(Code.EMPTY_EVENTS, empty=lengths["empty_events"])
-    if point["token_source"] in ("events", "mixed"):
-        yield finding(Code.TOKENS_ESTIMATED)
+    sources = lengths["token_sources"]
+    if sources.get("asked"):
+        unseen = _percent(lengths["asked_unseen_share"] or 0.0)
+        yield finding(Code.TOKENS_ASKED, asked=sources["asked"], answers=point["completed"], unseen=unseen)
+    if sources.get("events"):
+        yield finding(Code.TOKENS_ESTIMATED, estimated=sources["events"], answers=point["completed"])
 
 
 def _ending(e: Evidence) -> Iterator[Finding]:

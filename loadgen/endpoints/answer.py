@@ -49,7 +49,7 @@ class Reading:
     token_source: str
     events: int
     empty_events: int
-    multi_token_events: int  # when only the total is known: tokens that came on top of one per event
+    multi_token_events: int  # when only the total is known: at most so many
     body_bytes: int
     shared_stamps: int
 
@@ -259,7 +259,7 @@ class Answer:
         whole = outcome is Outcome.OK and self._finish_reason == "length" and self._tokens.one_choice
         stamps, counts, empty, total, source = count_tokens(self._tokens, self._usage, self._asked if whole else None)
         several = [count for count in counts if count > 1]
-        bundled = len(several) if several else max(0, total - len(stamps))
+        bundled = len(several) if several else min(max(0, total - len(stamps)), len(stamps))
         return Reading(
             outcome=outcome,
             detail=detail[:300],

@@ -53,6 +53,10 @@ class Protocol:
         """The JSON of one request."""
         return encode(self.endpoint, self.model, prompt, self.dialect.spell(output_tokens, stream=stream) | extra)
 
+    def asks_lengths(self, extra: dict[str, Any]) -> bool:
+        """Whether every request carries the length that was planned for it; the user's own fields may overrule it."""
+        return not {"max_tokens", "max_completion_tokens"} & set(extra)
+
 
 def probe(
     asker: Asker,
@@ -200,7 +204,10 @@ def _note(protocol: Protocol, reading: Reading) -> None:
         if not 0 <= protocol.id_overhead <= 4:  # it took the ids for something else
             protocol.vocabulary = 0
     if reading.token_source == "events":
-        protocol.warnings.append("The server does not say how many tokens it sent: events are counted instead.")
+        protocol.warnings.append(
+            "The server does not say how many tokens it sent: an answer that ends for its length is counted as asked, "
+            "any other by its events."
+        )
     if not protocol.dialect.length_forced:
         protocol.warnings.append("The server has no way to force the output length: answers may be shorter than asked.")
     elif reading.output_tokens != _PROBE_TOKENS and reading.token_source == "usage":

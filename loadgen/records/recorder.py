@@ -4,6 +4,7 @@ Memory: the open answers' token stamps, one second of rows, a few seconds of fig
 grows with the length of the run.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.endpoints.answer import Answer, Reading
+from loadgen.endpoints.tokens import Asked
 from loadgen.exchange import FAILED, Done, Outcome, Part, Tick
 from loadgen.plan import Int64s, Plan
 from loadgen.records import folder
@@ -27,6 +29,7 @@ _FLUSH_NS = NS_PER_S
 _RECENT_NS = 5 * NS_PER_S
 Tap = Callable[[Done, Reading], None]
 _READ_DELAYS_MAX = 100_000  # per tick; more than any tick brings at 100,000 events/s
+_SHOWN_MIN = 0.9  # of the tokens asked for, as events: fewer may be an answer that filled its context
 
 
 class Recent:
@@ -63,13 +66,27 @@ def _two(values: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 class Recorder:
-    """One worker's exchanges of one run. `tap` is told of each as it ends."""
+    """One worker's exchanges of one run. `tap` is told of each as it ends.
+
+    `lengths_asked`: each request says the plan's length as its max_tokens, so an answer that ended for its length may
+    be counted by it: surely where prompt and answer fit `context_max` tokens, else only if its events nearly say so.
+    """
 
     def __init__(
-        self, run_folder: Path, plan: Plan, *, stream: bool, worker: int = 0, tap: Tap = lambda _, __: None
+        self,
+        run_folder: Path,
+        plan: Plan,
+        *,
+        stream: bool,
+        worker: int = 0,
+        tap: Tap = lambda _, __: None,
+        lengths_asked: bool = False,
+        context_max: int | None = None,
     ) -> None:
         self._tap = tap
         self._plan = plan
+        self._lengths_asked = lengths_asked
+        self._context_max = context_max or 0
         self._stream = stream
         self._worker = worker
         self._open: dict[int, Answer] = {}
@@ -87,7 +104,7 @@ class Recorder:
         """Bytes of an answer."""
         answer = self._open.get(part.index)
         if answer is None:
-            answer = self._open[part.index] = Answer(self._stream)
+            answer = self._open[part.index] = Answer(self._stream, self._asked(part.index))
         stamps_ns, delays = times_of(part)
         if len(delays):
             self._delay_max_ns[part.index] = max(self._delay_max_ns.get(part.index, 0), int(delays.max()))
@@ -95,6 +112,13 @@ class Recorder:
                 self._delays.append(delays)
                 self._delay_count += len(delays)
         answer.feed(part.body, np.frombuffer(part.ends, np.int32), stamps_ns)
+
+    def _asked(self, index: int) -> Asked | None:
+        if not self._lengths_asked:
+            return None
+        tokens = int(self._plan.output_tokens[index])
+        room = int(self._plan.input_tokens[index]) + tokens <= self._context_max
+        return Asked(tokens, 1 if room else math.ceil(_SHOWN_MIN * tokens))
 
     def done(self, done: Done) -> None:
         """The end of an exchange: its row."""

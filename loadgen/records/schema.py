@@ -25,7 +25,7 @@ RECORD = pa.schema(
         ("planned_output_tokens", pa.int64()),
         ("input_tokens", pa.int64()),  # as the server counted them; null when it did not say
         ("output_tokens", pa.int64()),  # counted by token_source
-        ("token_source", pa.string()),  # usage, token_ids, tokenizer, events
+        ("token_source", pa.string()),  # usage, token_ids, asked (it ended for its length), events
         ("events", pa.int32()),  # SSE messages
         ("empty_events", pa.int32()),  # token events with empty text
         ("multi_token_events", pa.int32()),

@@ -55,7 +55,7 @@ def test_the_http_layer_of_deepspeed_mii(mii: tuple[str, "subprocess.Popen[str]"
     point, target = summary["points"][0], summary["target"]
     assert (point["completed"], point["failed"]) == (prompts, 0)
     assert point["total_output_tokens"] == prompts * tokens
-    assert point["token_source"] == "events"
+    assert point["token_source"] == "asked"
     assert finish_reasons(tmp_path / "run") == {"length"}
     assert (target["engine"], target["endpoint"], target["prompts"]) == ("deepspeed_mii", "completions", "text")
     said, _ = mii[1].communicate("", timeout=60)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -89,6 +90,38 @@ def test_an_exchange_without_an_answer_has_nulls_and_no_zeros(
     for name in ("sent_ns", "first_event_ns", "first_token_ns", "last_token_ns", "read_delay_max_ns"):
         assert row[name] is None, name
     assert row["token_ns"] == []
+
+
+@pytest.mark.parametrize(
+    ("tokens", "options", "expected"),
+    [
+        (3, {"lengths_asked": True}, (3, "asked")),
+        (2, {"lengths_asked": True}, (2, "events")),  # of three: perhaps its context was full
+        (2, {"lengths_asked": True, "context_max": 7}, (2, "events")),  # it may hold no more than seven
+        (2, {"lengths_asked": True, "context_max": 8}, (3, "asked")),  # prompt and answer fit: it was not full
+        (3, {"context_max": 8}, (3, "events")),  # the user asked for another length than the plan's
+    ],
+)
+def test_a_server_that_does_not_count_is_believed_where_it_ended_an_answer_for_its_length(
+    tokens: int,
+    options: dict[str, Any],
+    expected: tuple[int, str],
+    tmp_path: Path,
+    plan: Callable[..., Any],
+    exchange: Callable[..., Any],
+) -> None:
+    """Three were asked for, after a prompt of five."""
+    recorder = Recorder(tmp_path, plan(1), stream=True, **options)
+    part, done = exchange(0, 5 * MS, MS, tokens=tokens)
+    body, usage, _ = part.body.partition(b'data: {"choices": [], "usage"')
+    assert usage
+    ends = np.minimum(np.frombuffer(part.ends, np.int32), len(body))
+    recorder.part(msgspec.structs.replace(part, body=body, ends=ends.astype(np.int32).tobytes()))
+    recorder.done(done)
+    recorder.close(100 * MS)
+    (row,) = rows(tmp_path)
+    assert (row["output_tokens"], row["token_source"]) == expected
+    assert row["multi_token_events"] == expected[0] - tokens
 
 
 def test_rows_reach_the_disk_once_a_second_and_the_rest_at_the_end(

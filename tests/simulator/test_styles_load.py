@@ -14,7 +14,7 @@ from loadgen.plan import load_plan
 from loadgen.records.folder import read_records
 from loadgen.simulator.styles import STYLES
 
-SOURCE = {"llama-cpp-python": "events", "mii": "events"}  # those that say no usage in a stream; the rest do
+SOURCE = {"llama-cpp-python": "asked", "mii": "asked"}  # those that say no usage in a stream; the rest do
 LOAD = ["--dataset", "random", "--input-len", "uniform:20-60", "--output-len", "uniform:3-20", "--seed", "1"]
 
 
