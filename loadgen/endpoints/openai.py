@@ -8,9 +8,10 @@ from typing import Any, Final
 import msgspec
 
 PATHS: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+Prompt = str | list[int] | msgspec.Raw  # a text, token ids, or these as JSON already
 
 
-def encode(endpoint: str, model: str, prompt: str | list[int], fields: dict[str, Any]) -> bytes:
+def encode(endpoint: str, model: str, prompt: Prompt, fields: dict[str, Any]) -> bytes:
     """The body of a request. `fields` are the dialect's (max_tokens, stream, …) and the user's own, in that order."""
     asked: dict[str, Any] = {"model": model}
     if endpoint == "chat":

@@ -14,7 +14,7 @@ import numpy as np
 
 from loadgen.endpoints.answer import Answer, Reading
 from loadgen.endpoints.dialects import DIALECTS, ENGINES, OWNERS, Dialect, without
-from loadgen.endpoints.openai import PATHS, encode, failure_text
+from loadgen.endpoints.openai import PATHS, Prompt, encode, failure_text
 from loadgen.engines.asking import Asker
 from loadgen.errors import TargetError
 from loadgen.exchange import Outcome
@@ -49,7 +49,7 @@ class Protocol:
     def path(self) -> str:
         return PATHS[self.endpoint]
 
-    def body(self, prompt: str | list[int], output_tokens: int, *, stream: bool, extra: dict[str, Any]) -> bytes:
+    def body(self, prompt: Prompt, output_tokens: int, *, stream: bool, extra: dict[str, Any]) -> bytes:
         """The JSON of one request."""
         return encode(self.endpoint, self.model, prompt, self.dialect.spell(output_tokens, stream=stream) | extra)
 

@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from loadgen.errors import RunFolderError
 
+# A pool of Arrow's own keeps room for every size of column that ever came, and meets new ones for hours.
+_POOL = pa.system_memory_pool()
+
 
 class ColumnWriter:
     """Appends rows of one schema to an Arrow IPC stream."""
@@ -35,7 +38,8 @@ class ColumnWriter:
         """Write what has gathered."""
         if not self._columns[0]:
             return
-        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, self._schema, strict=True)]
+        columns = zip(self._columns, self._schema, strict=True)
+        arrays = [pa.array(column, field.type, memory_pool=_POOL) for column, field in columns]
         try:
             self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
             self._sink.flush()

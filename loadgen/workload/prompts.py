@@ -8,6 +8,7 @@ run knows its prompts: give every run on a living server its own seed. Encoding 
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 
 from loadgen.errors import BadInputError
@@ -17,7 +18,7 @@ from loadgen.workload.distributions import Int64s
 from loadgen.workload.tokenizer import Count, Tokenizer
 from loadgen.workload.words import WORDS
 
-PromptSource = Callable[[int, int], str | list[int]]  # (request index, input tokens) → prompt
+PromptSource = Callable[[int, int], str | msgspec.Raw]  # (request index, input tokens) → a text, or ids as JSON
 
 # Where a prompt's numbers come from: (request index, n) → int64[n], each below `choices`. A source of them is made for
 # (choices, how many all prompts share, tokens that one number becomes); a seed stands for the usual one.
@@ -35,11 +36,16 @@ def recorded_prompts(texts: Sequence[str]) -> PromptSource:
 
 
 def token_id_prompts(seed: Origin, vocab_size: int, prefix_tokens: int = 0) -> PromptSource:
-    """Lists of exactly `input_tokens` token ids, for servers whose completions endpoint takes them."""
+    """JSON lists of exactly `input_tokens` token ids, for servers whose completions endpoint takes them."""
     high = min(vocab_size, TOKEN_ID_MAX)
     low = min(TOKEN_ID_MIN, high // 2)
     draw = _draws(seed, high - low, prefix_tokens)
-    return lambda index, input_tokens: (draw(index, input_tokens) + low).tolist()
+    spelled = np.array([f"{token}," for token in range(low, high)], "S")  # the JSON is the prompt: no object a token
+
+    def prompt(index: int, input_tokens: int) -> msgspec.Raw:
+        return msgspec.Raw(b"[%b]" % spelled[draw(index, input_tokens)].tobytes().replace(b"\0", b"")[:-1])
+
+    return prompt
 
 
 def word_prompts(

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,12 +70,16 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return load_tokenizer(folder)
 
 
+def tokens(prompt: str | msgspec.Raw) -> list[Any]:
+    return prompt.split() if isinstance(prompt, str) else msgspec.json.decode(prompt, type=list)
+
+
 # --- exact lengths
 
 
 @given(st.integers(1, 2000), st.integers(0, 10**9), st.integers(0, 2**63))
 def test_token_ids_are_exactly_as_many_and_in_the_safe_range(n: int, index: int, seed: int) -> None:
-    ids = token_id_prompts(seed, 128_256)(index, n)
+    ids = tokens(token_id_prompts(seed, 128_256)(index, n))
     assert len(ids) == n
     assert min(ids) >= 100
     assert max(ids) < 30_000
@@ -82,7 +88,7 @@ def test_token_ids_are_exactly_as_many_and_in_the_safe_range(n: int, index: int,
 
 @given(st.integers(3, 150), st.integers(0, 1000))
 def test_token_ids_stay_inside_a_tiny_vocabulary(vocab_size: int, index: int) -> None:
-    assert all(0 <= token < vocab_size for token in token_id_prompts(0, vocab_size)(index, 50))
+    assert all(0 <= token < vocab_size for token in tokens(token_id_prompts(0, vocab_size)(index, 50)))
 
 
 @settings(max_examples=60)
@@ -154,10 +160,6 @@ SOURCES: dict[str, Callable[[int, int], PromptSource]] = {
 each_source = pytest.mark.parametrize("source", SOURCES)
 
 
-def tokens(prompt: str | list[int]) -> list[str] | list[int]:
-    return prompt.split() if isinstance(prompt, str) else prompt
-
-
 @each_source
 def test_prompts_do_not_depend_on_the_order_of_asking(source: str) -> None:
     one, other = SOURCES[source](4, 5), SOURCES[source](4, 5)
@@ -197,10 +199,12 @@ def test_a_prompt_no_longer_than_the_prefix_keeps_a_token_of_its_own(source: str
 
 DIGEST = """
 import hashlib
+import msgspec
 from loadgen.workload.calibration import Calibration
 from loadgen.workload.prompts import token_id_prompts, word_prompts
 sources = token_id_prompts(7, 32_000), word_prompts(7, Calibration())
 made = [source(index, 64) for source in sources for index in range(9)]
+made = [each if isinstance(each, str) else msgspec.json.decode(each) for each in made]
 print(hashlib.sha256(repr(made).encode()).hexdigest())
 """
 
