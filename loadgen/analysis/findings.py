@@ -191,7 +191,7 @@ FINDINGS: dict[Code, _Template] = {
     Code.TOKENS_ASKED: (
         _INFO,
         "The server sent no usage: {asked} of {answers} answers, ended for their length, count as long as asked.",
-        "{unseen} of their tokens had no event of their own: they are in TPOT and throughput, and have no time in ITL.",
+        "{shown}",
         "Nothing to do.",
     ),
     Code.TOKENS_ESTIMATED: (

@@ -277,8 +277,11 @@ def _answers(e: Evidence) -> Iterator[Finding]:
         yield finding(Code.EMPTY_EVENTS, empty=lengths["empty_events"])
     sources = lengths["token_sources"]
     if sources.get("asked"):
-        unseen = _percent(lengths["asked_unseen_share"] or 0.0)
-        yield finding(Code.TOKENS_ASKED, asked=sources["asked"], answers=point["completed"], unseen=unseen)
+        unseen = lengths["asked_unseen_share"]
+        shown = "Their events say the same."
+        if unseen:
+            shown = f"{_percent(unseen)} of their tokens had no event of their own: they are in TPOT, and not in ITL."
+        yield finding(Code.TOKENS_ASKED, asked=sources["asked"], answers=point["completed"], shown=shown)
     if sources.get("events"):
         yield finding(Code.TOKENS_ESTIMATED, estimated=sources["events"], answers=point["completed"])
 

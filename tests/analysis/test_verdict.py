@@ -106,6 +106,17 @@ def test_a_finding_says_its_numbers_and_leads_to_its_verdict(
     assert found["try_next"].endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "meaning"),
+    [(3, "Their events say the same."), (4, "25 % of their tokens had no event of their own: they are in TPOT, ")],
+)
+def test_what_the_events_of_answers_say_that_count_as_asked(tokens: int, meaning: str) -> None:
+    """Three events an answer."""
+    found = judged(run(rows(token_source="asked", output_tokens=tokens)), Code.TOKENS_ASKED)[1]
+    assert found is not None
+    assert found["meaning"].startswith(meaning)
+
+
 def test_a_run_without_fault_has_no_finding() -> None:
     point = summarise(run(rows()))
     assert point["verdict"] == "VALID"
