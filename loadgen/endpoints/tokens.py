@@ -62,24 +62,28 @@ def count_tokens(
         counts = [tokens.counts.get(at, 0) for at in range(len(sure))]
         sure = [count > 0 for count in counts]
         source = "usage" if total is not None else "token_ids"
-    elif text < len(sure) or (asked is not None and total is None):
-        inside = _inside(tokens)
-        if total is None and asked is not None and text <= asked.tokens and text + len(inside) >= asked.events_min:
+    else:
+        empty = _places(tokens.kinds, TokenKind.EMPTY)
+        likely = _inside(tokens, empty)
+        if total is None and asked is not None and text <= asked.tokens and text + len(likely) >= asked.events_min:
             total, source = asked.tokens, "asked"
         if total is not None:
-            empty = [at for at, kind in enumerate(tokens.kinds) if kind == TokenKind.EMPTY]
-            last = [at for at, kind in enumerate(tokens.kinds) if kind == TokenKind.EMPTY_LAST]
-            inside = (empty + last)[: max(0, total - text)]
-        for at in inside:
+            missing = max(0, total - text)
+            likely = (empty + _places(tokens.kinds, TokenKind.EMPTY_LAST))[:missing] if missing else []
+        for at in likely:
             sure[at] = True
     stamps, kept = list(compress(tokens.stamps_ns, sure)), list(compress(counts, sure))
     without = len(kept) - list(compress(tokens.kinds, sure)).count(TokenKind.TEXT)
     return stamps, kept, without, total if total is not None else sum(kept), source
 
 
-def _inside(tokens: Tokens) -> list[int]:
-    """Which events without text came after the first with some and before the one that ended the answer."""
-    if TokenKind.TEXT not in tokens.kinds:
+def _places(kinds: list[int], wanted: int) -> list[int]:
+    return [at for at, kind in enumerate(kinds) if kind == wanted] if wanted in kinds else []
+
+
+def _inside(tokens: Tokens, empty: list[int]) -> list[int]:
+    """Which of the events without text came after the first with some and before the one that ended the answer."""
+    if not empty or TokenKind.TEXT not in tokens.kinds:
         return []
-    places = range(tokens.kinds.index(TokenKind.TEXT), len(tokens.kinds) if tokens.until is None else tokens.until)
-    return [at for at in places if tokens.kinds[at] == TokenKind.EMPTY]
+    first, until = tokens.kinds.index(TokenKind.TEXT), len(tokens.kinds) if tokens.until is None else tokens.until
+    return [at for at in empty if first < at < until]
