@@ -274,8 +274,9 @@ class Choice:
             return chunks([*ready, events.token(text, usage, timings)], glued=style.glued)
         said = b""
         if answer.spelling.own_finish:
-            if text or style.stop_event or not stops:
-                ready.append(events.token(text, usage, timings))
+            stop = answer.spelling.stop if stops else None
+            if text or stop is not None or not stops:
+                ready.append(events.token(text + (stop or b""), usage, timings))
             said, text, ready = chunks(ready, glued=style.glued), b"", []
         if answer.spelling.usage_rule == "last":
             usage = answer.usage()

@@ -121,7 +121,7 @@ def answer_json(
 ) -> bytes:
     """A whole answer that is not streamed. `answers`: output tokens and finish_reason of each choice."""
     counted = answers[:1] if style.copies == "first" else answers
-    output_tokens = sum(tokens for tokens, _ in counted)
+    output_tokens = sum(tokens - (finish == "stop" and not style.counts_stop) for tokens, finish in counted)
     choices = [
         spelling.choice
         % {b"index": k, b"text": answer_text(tokens - (finish == "stop")).encode(), b"finish": finish.encode()}

@@ -179,6 +179,36 @@ def test_a_length_is_forced_only_by_what_the_server_heeds(with_rim: WithRim, sty
     with_rim(test, style=STYLES[style], eos_probability=0.2, seed=1)
 
 
+# What each real server sent of an answer that ends with its first token: the texts of a chat's deltas and of a
+# completion's events (None: no text at all), and the completion_tokens of the answer in one piece.
+STOPS: dict[str, tuple[list[str | None], list[str], int]] = {
+    "vllm": (["", ""], [""], 1),
+    "llama.cpp": ([None, None], ["", ""], 1),
+    "llama-cpp-python": ([None, None], [""], 0),
+    "transformers": ([None, None], [""], 1),
+    "mii": ([None, "</s>", ""], ["</s>", ""], 0),
+    "tensorrt-llm": (["", ""], [""], 1),  # as vLLM's: written from documents
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_a_stop_looks_like_and_whether_it_is_counted(with_rim: WithRim, style: str) -> None:
+    chat, texts, counted = STOPS[style]
+
+    async def test(rim: Rim) -> None:
+        for path, body, expected in ((CHAT, HELLO, chat), (COMPLETIONS, TEXT, texts)):
+            _, chunks, _ = await raw(rim, path, body | {"max_tokens": 9, "stream": True})
+            lines = [line[6:] for line in "".join(chunks).split("\n") if line.startswith("data: {")]
+            said = [json.loads(line)["choices"][0] for line in lines]
+            assert [one.get("delta", one).get("content", one.get("text")) for one in said] == expected
+            assert [one.get("finish_reason") for one in said] == [None] * (len(expected) - 1) + ["stop"]
+            _, (text,), _ = await raw(rim, path, body | {"max_tokens": 9})
+            whole = json.loads(text)
+            assert (whole["usage"]["completion_tokens"], whole["choices"][0]["finish_reason"]) == (counted, "stop")
+
+    with_rim(test, style=STYLES[style], eos_probability=1.0, seed=1)
+
+
 PATHS = {  # style → status of /health, /v1/models, /metrics, /tokenize, /props
     "vllm": (200, 200, 200, 200, 404),
     "llama.cpp": (200, 200, 200, 200, 200),

@@ -32,6 +32,8 @@ OTHER = {
     ("mii", "chat_nonstream"): "its stand-in counted 10 tokens for 5",
     ("mii", "prompt_too_long_stream"): "its stand-in took any prompt",
 }
+# MII's stand-in said the finish_reason on the last token; its own scheduler says it after (tests/engines/test_mii.py).
+ON_THE_LAST_TOKEN = re.compile(rb'(data: .*)"W"(.*"finish_reason":)("length"|"stop")(.*)', re.DOTALL)
 RUBBED = (
     (rb'("(?:text|content)": ?)"[^"]+"', rb'\1"W"'),
     (rb'("id": ?)"[^"]*"', rb'\1"I"'),
@@ -76,6 +78,14 @@ def parts(raw: bytes) -> tuple[bytes, dict[str, str], list[bytes]]:
     return status.encode(), headers, pieces
 
 
+def said_after(piece: bytes) -> list[bytes]:
+    found = ON_THE_LAST_TOKEN.fullmatch(piece)
+    if found is None:
+        return [piece]
+    before, between, reason, after = found.groups()
+    return [before + b'"W"' + between + b"null" + after, before + b'""' + between + reason + after]
+
+
 async def exchange(url: str, row: dict[str, Any], until: Callable[[bytes], bool]) -> bytes:
     """Send what was sent then; read until the answer is as whole as the recorded one was."""
     body = row["body"]
@@ -114,6 +124,8 @@ def test_bytes_are_those_of_the_recorded_server(with_rim: Callable[..., None], s
         pytest.skip(OTHER[style, row["case"]])
     recorded = "".join(text for _, text in row["chunks"]).encode()
     status, headers, pieces = parts(recorded)
+    if style == "mii":
+        pieces = [each for piece in pieces for each in said_after(piece)]
     silent = row["end"].startswith("no bytes")
 
     def whole(received: bytes) -> bool:

@@ -106,7 +106,7 @@ def test_an_answer_in_one_piece(style: Style) -> None:
     answers = [(3, "length"), (2, "stop")]
     answer = json.loads(answer_json(style, style.completions, fields(), 5, answers, timings))
     assert [choice["text"] for choice in answer["choices"]] == [" water light stone", " water"]  # a stop says nothing
-    counted = 3 if style.copies == "first" else 5
+    counted = 3 if style.copies == "first" else 4 + style.counts_stop
     assert answer["usage"].items() >= {"prompt_tokens": 5, "completion_tokens": counted}.items()
     chat = json.loads(answer_json(style, style.chat, fields(), CHAT_TEMPLATE_TOKENS + 1, [(1, "length")], timings))
     assert chat["choices"][0]["message"].items() >= {"role": "assistant", "content": " water"}.items()

@@ -52,6 +52,7 @@ STYLE = Style(
     request_id="own",
     ping=b": ping - %(now)b\n\n",
     ping_s=15.0,
+    counts_stop=False,
     forces=frozenset({"min_tokens", "logit_bias"}),
     max_completion=False,
     prompt_lists="refused",

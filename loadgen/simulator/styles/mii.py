@@ -1,9 +1,13 @@
-"""DeepSpeed-MII 0.3.3's OpenAI server, as recorded in front of a stand-in of its back end: the role comes at once."""
+"""DeepSpeed-MII 0.3.3's OpenAI server: the role comes at once, the finish_reason after the last token, without text.
+
+As recorded in front of a stand-in of its back end, but for the end of a stream, which is its own scheduler's
+(tests/engines/test_mii.py): the token that ends an answer is shown, and no usage counts it.
+"""
 
 from loadgen.simulator.styles.style import Error, Spelling, Style
 
 _CHAT = b'{"id":%(id)b,"model":%(model)b,"choices":[{"index":%(index)d,"delta":'
-_TEXT = b'{"id":%(id)b,"object":"text_completion","model":%(model)b,"choices":[{"index":%(index)d,"text":"%(text)b",'
+_TEXT = b'{"id":%(id)b,"object":"text_completion","model":%(model)b,"choices":[{"index":%(index)d,"text":'
 _WHOLE = b',"created":%(created)d,"model":%(model)b,"choices":[%(choices)b]%(usage)b}'
 _ERROR = b'{"object":"error","message":%(message)b,"code":40001}'
 _MODEL = (
@@ -20,17 +24,21 @@ STYLE = Style(
         id_prefix=b"chatcmpl-",
         role=_CHAT + b'{"role":"assistant"},"finish_reason":null}]}',
         token=_CHAT + b'{"content":"%(text)b"},"finish_reason":null}]}',
-        last=_CHAT + b'{"content":"%(text)b"},"finish_reason":"%(finish)b"}]}',
+        last=_CHAT + b'{"content":""},"finish_reason":"%(finish)b"}]}',
         usage_rule="never",
+        own_finish=True,
+        stop=b"</s>",
         whole=b'{"id":%(id)b,"object":"chat.completion"' + _WHOLE,
         choice=b'{"index":%(index)d,"message":{"role":"assistant","content":"%(text)b"},"finish_reason":"%(finish)b"}',
         default_tokens=128,
     ),
     completions=Spelling(
         id_prefix=b"cmpl-",
-        token=_TEXT + b'"logprobs":null,"finish_reason":null}]}',
-        last=_TEXT + b'"logprobs":null,"finish_reason":"%(finish)b"}]}',
+        token=_TEXT + b'"%(text)b","logprobs":null,"finish_reason":null}]}',
+        last=_TEXT + b'"","logprobs":null,"finish_reason":"%(finish)b"}]}',
         usage_rule="never",
+        own_finish=True,
+        stop=b"</s>",
         whole=b'{"id":%(id)b,"object":"text_completion"' + _WHOLE,
         choice=b'{"index":%(index)d,"text":"%(text)b","logprobs":null,"finish_reason":"%(finish)b"}',
         default_tokens=128,
@@ -50,6 +58,7 @@ STYLE = Style(
     id_form="alnum22",
     headers=(("server", "uvicorn"), ("vary", "Origin")),
     role_at_once=True,
+    counts_stop=False,
     forces=frozenset({"min_tokens"}),
     max_completion=False,
     prompt_lists="first",

@@ -24,6 +24,7 @@ class Spelling:
     last        the last token's event with its finish_reason; or, when `own_finish`, an event that follows it
     usage       the event with the usage of the whole answer and no choice; None where there is none
     usage_rule  when usage comes: `asked` (include_usage), `last` (always, in the last event), `never`
+    stop        the text of the event that a stop has of its own, before `last`; None: a stop is no event
     end         what the event with usage carries, or the last event where none follows; may hold `%(timings)b`
     whole       an answer that is not streamed; `%(choices)b` are `choice`s, joined
     """
@@ -37,6 +38,7 @@ class Spelling:
     usage: bytes | None = None
     usage_rule: Literal["asked", "last", "never"] = "asked"
     own_finish: bool = False
+    stop: bytes | None = None
     end: bytes = b""
     default_tokens: int | None = None  # of an answer, when the request does not say; None: to the end of the context
 
@@ -97,7 +99,7 @@ class Style:
     closes           the connection is closed after a streamed answer and after a refusal
     ping, ping_s     a comment in a stream, and every how many seconds; `ping_silent`: only when nothing else was sent
     null_first       `data: null` begins the stream of a list of prompts
-    stop_event       a stop has a token event of its own, without text, before the event with its finish_reason
+    counts_stop      whether usage counts the token that is a stop
     eos_is_empty     under ignore_eos a token without text is sent where the answer would have ended
     forces           the fields by which a request can force the length of its answer
     max_completion   whether max_completion_tokens counts
@@ -135,7 +137,7 @@ class Style:
     ping_s: float = 0.0
     ping_silent: bool = False
     null_first: bool = False
-    stop_event: bool = False
+    counts_stop: bool = True
     eos_is_empty: bool = False
     forces: frozenset[str] = frozenset()
     max_completion: bool = True
