@@ -3,6 +3,7 @@
 A run folder is readable at any moment: what is written is written in whole blocks, and a torn last block is left out.
 """
 
+import math
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 PARQUET = "records.parquet"
 ENGINE_LOG = "engine.log"
-_ROW_GROUP, _ROW_GROUP_BYTES = 8192, 4 << 20  # requests, or of them: twelve times that is needed while it is packed
+_ROW_GROUP, _ROW_GROUP_BYTES_MIN = 8192, 1 << 20  # requests, or bytes of them: see `_room`
 
 
 def create(folder: Path) -> None:
@@ -119,7 +120,7 @@ def to_parquet(folder: Path) -> None:
     temporary = target.with_name(target.name + ".tmp")
     texts = [each.name for each in RECORD if pa.types.is_string(each.type)]
     writer: pq.ParquetWriter | None = None
-    for rows in _gathered(read_records(folder)):
+    for rows in _gathered(read_records(folder), _room(sum(each.stat().st_size for each in record_files(folder)))):
         if writer is None:
             # A dictionary of stamps, no two alike, is a second copy of them; their steps take half the room.
             steps = {"token_ns.list.element": "DELTA_BINARY_PACKED"}
@@ -132,14 +133,20 @@ def to_parquet(folder: Path) -> None:
         temporary.replace(target)
 
 
-def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _room(size: int) -> int:
+    """Bytes for a group of rows, of `size` in all: it needs seven times that while it is packed, and 47 kB until the
+    end of the file for where it stands and what its extremes are; both together are least here."""
+    return max(_ROW_GROUP_BYTES_MIN, math.isqrt(size * 47_000 // 7))
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], room: int) -> Iterator[pa.Table]:
     """A second's batch is too small for a group of rows of its own; all of a run would be held in memory."""
     gathered: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
         gathered.append(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
-        if rows >= _ROW_GROUP or size >= _ROW_GROUP_BYTES:
+        if rows >= _ROW_GROUP or size >= room:
             yield pa.Table.from_batches(gathered)
             gathered, rows, size = [], 0, 0
     if gathered:
