@@ -66,9 +66,11 @@ ENGINES: Final = {
     "tensorrt_llm": Known(_EOS_AND_USAGE, True, _ASKED, "the folder's name", "kept, 5 s idle"),
     "llama-server": Known(_EOS_AND_USAGE, True, _ASKED, "anything", "closed, though it promises to keep it"),
     "xllamacpp": Known(_EOS_AND_USAGE, True, _ASKED, "anything", "closed, though it promises to keep it"),
-    "llama_cpp.server": Known(_MIN_TOKENS, False, "never: events are counted", "anything", "kept, 5 s idle"),
+    "llama_cpp.server": Known(_MIN_TOKENS, False, "never: as asked, or by events", "anything", "kept, 5 s idle"),
     "transformers": Known(DIALECTS[2], False, "usage, always", "the text given as --model; 400 else", "kept, 5 s idle"),
-    "deepspeed_mii": Known(_ENDLESS, False, "never: events are counted", "the text given as --model", "kept, 300 s"),
+    "deepspeed_mii": Known(
+        _ENDLESS, False, "never: as asked, or by events", "the text given as --model", "kept, 300 s"
+    ),
 }
 # What a server says of itself in /v1/models → its row, where the first row of DIALECTS is taken and not heeded.
 OWNERS: Final = {"deepspeed-mii": "deepspeed_mii"}

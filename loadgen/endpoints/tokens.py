@@ -46,7 +46,7 @@ def count_tokens(
     Events with text are tokens for certain; events without are, in their order, as long as the count says that some are
     missing. What is still missing then sat in events that carried several: exactly known with token ids or running
     usage, otherwise only their number. Where nobody counts, an event without text is a token between the first text and
-    the finish_reason: half a character, or a special token (llama_cpp.server, DeepSpeed-MII). Before, it may announce
+    the finish_reason: half a character, a special token, or one too long for llama_cpp.server. Before, it may announce
     an answer; on the event of the finish_reason, most servers send none.
     """
     text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]

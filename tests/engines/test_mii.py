@@ -1,15 +1,21 @@
 """DeepSpeed-MII, where it is installed, without a GPU: its HTTP layer and all behind it but the engine on the GPU."""
 
+import itertools
 import json
+import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from real import finish_reasons, interpreter, loadgen
+
+from loadgen.engines.launch import launch_simulator
 
 pytestmark = [pytest.mark.engine]
 
@@ -63,16 +69,25 @@ def test_the_http_layer_of_deepspeed_mii(mii: tuple[str, "subprocess.Popen[str]"
     assert int(said.split("at once: ")[1]) == 256
 
 
-def test_deepspeed_mii_that_somebody_else_started(mii: tuple[str, "subprocess.Popen[str]"], tmp_path: Path) -> None:
-    """By its address alone, on its chat path too: it says who it is, and its lengths are forced."""
+@contextmanager
+def serving(engine: str, log: Path) -> Iterator[str]:
+    """Its address, as `loadgen serve` prints it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "loadgen", "serve", *mii[0].split(), "--port", "0", "--log", str(tmp_path / "log")],
+        [sys.executable, "-m", "loadgen", "serve", *engine.split(), "--port", "0", "--log", str(log)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as server:
         assert server.stdout is not None
-        url = server.stdout.readline().strip()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def test_deepspeed_mii_that_somebody_else_started(mii: tuple[str, "subprocess.Popen[str]"], tmp_path: Path) -> None:
+    """By its address alone, on its chat path too: it says who it is, and its lengths are forced."""
+    with serving(mii[0], tmp_path / "log") as url:
         for endpoint in ("completions", "chat"):
             done = loadgen(
                 *("run", "--base-url", url, "--endpoint", endpoint, "--request-rate", "8", "--num-prompts", "6"),
@@ -85,4 +100,36 @@ def test_deepspeed_mii_that_somebody_else_started(mii: tuple[str, "subprocess.Po
             assert summary["target"]["engine"] == "deepspeed-mii"
             assert summary["points"][0]["total_output_tokens"] == 6 * 9
             assert finish_reasons(tmp_path / endpoint) == {"length"}
-        server.terminate()
+
+
+def test_the_simulators_style_ends_its_streams_as_it_does(
+    mii: tuple[str, "subprocess.Popen[str]"], models: Path, tmp_path: Path
+) -> None:
+    """Byte for byte but for ids, texts and how many tokens there are: by length, and by a stop of its own."""
+    said = []
+    with serving(mii[0], tmp_path / "log") as url:
+        said.append([streamed(url, path, body | {"model": str(models)}) for path, body in ASKED])
+    simulator = ["--style", "mii", "--served-model-name", str(models), "--ttft-ms", "1", "--itl-ms", "1"]
+    with launch_simulator([*simulator, "--eos-probability", "1"], tmp_path / "simulator.log") as server:
+        said.append([streamed(server.base_url, path, body | {"model": str(models)}) for path, body in ASKED])
+    assert said[0] == said[1]
+    assert all(len(events) > 2 for events in said[0])
+
+
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    (path, prompt | {"max_tokens": 9, "stream": True} | forced)
+    for path, prompt in (
+        ("/v1/completions", {"prompt": "import os"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "import os"}]}),
+    )
+    for forced in ({"min_tokens": 1_000_000}, {})
+]
+
+
+def streamed(url: str, path: str, body: dict[str, Any]) -> list[str]:
+    """The lines of an answer; of equal ones in a row, one."""
+    request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        lines = response.read().decode().split("\n")
+    rubbed = [re.sub(r'("(?:text|content|id)":)"[^"]+"', r'\1"W"', line) for line in lines]
+    return [line for line, _ in itertools.groupby(filter(None, rubbed))]
