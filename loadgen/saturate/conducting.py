@@ -10,7 +10,6 @@ from typing import Any
 
 from loadgen.config import Settings
 from loadgen.engines.rest import Rest
-from loadgen.errors import RunFolderError
 from loadgen.prepare import SetUp, lengths_of
 from loadgen.progress import Observer, ignore
 from loadgen.saturate import searched
@@ -62,11 +61,13 @@ def saturate(
                 points.append(searched.point_of(folder, number, made))
                 searched.write(folder, entries, points, cut=True)
                 point_done(points[-1])
-            elif entries[number - 1].probe != probe:
-                raise RunFolderError(
-                    f"Probe {number} of the search in {folder} is not the one that this version would make.",
-                    "Begin a new search in another folder.",
-                )
+            elif entries[number - 1].probe != probe:  # another version's: go on from what it has seen
+                if not searched.is_unfinished(folder):
+                    finished = True
+                    break
+                asking = search(limits, setup.slo, [(each.probe, each.judged) for each in entries])
+                probe, number = next(asking), len(entries) + 1
+                continue
             probe, number = asking.send(entries[number - 1].judged), number + 1
     except StopIteration:
         finished = True

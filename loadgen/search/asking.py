@@ -9,7 +9,11 @@ from loadgen.search.estimates import Pairs
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.units import NS_PER_S, format_number
 
-LADDER_SHARE, PROBE_SHARE, SLO_SHARE = 0.3, 0.35, 0.4  # of the budget: all rungs; any other probe; kept for the SLO
+# Of the budget: all rungs, once one of them counts; a rung, where latency does not ask for more; any other probe; what
+# is kept for the SLO.
+CLIMB_SHARE, RUNG_SHARE, PROBE_SHARE, SLO_SHARE = 0.45, 0.075, 0.35, 0.4
+GROWTH = 1.10  # a rung whose throughput is for certain not 10 % above the best before has reached the plateau
+SETTLE = 1.5  # mean latencies before the window of an open loop begins
 AT_LEAST = 3.0  # times that is the shortest open loop
 PART = 1.4  # √2: two probes this many times wider than asked make one as narrow as asked
 
@@ -34,11 +38,27 @@ class State:
     slo: Slo | None
     made: Pairs = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    settle_ns: float = 0.0
 
     @property
     def left_ns(self) -> float:
         return self.limits.budget_ns - sum(judged.duration_ns for _, judged in self.made)
+
+    @property
+    def settle_ns(self) -> float:
+        """By the latency where the throughput of closed loops still grew: that of a full server without a queue."""
+        best = settle_s = 0.0
+        for probe, judged in self.made:
+            if probe.kind is Kind.CLOSED and judged.throughput is not None and judged.latency_s is not None:
+                if judged.throughput.value > GROWTH * best:
+                    settle_s = SETTLE * judged.latency_s.value
+                best = max(best, judged.throughput.value)
+        return settle_s * NS_PER_S
+
+    @property
+    def climb_ns(self) -> float:
+        """What the climb may still take: all that is left, while answers come and no rung has seen enough of them."""
+        blind = any(j.completed for _, j in self.made) and not any(j.counts for _, j in self.made)
+        return self.left_ns - (0.0 if blind else (1 - CLIMB_SHARE) * self.limits.budget_ns)
 
     @property
     def keep_ns(self) -> float:

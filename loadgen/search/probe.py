@@ -12,15 +12,18 @@ import numpy as np
 
 from loadgen.analysis.attainment import Attainment, attainments
 from loadgen.analysis.observed import Observed, arrived, progressed
+from loadgen.analysis.returning import returns
 from loadgen.analysis.sample import Bools, Floats
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, stability
 from loadgen.analysis.slo import Slo
 from loadgen.units import NS_PER_S
 
 FAILED_MAX = 0.01  # a larger share of failures is not an accident: what fails was not served
+FINER = (1, 2, 4)  # times FINE batches, where the backlog is followed
 LOOK_GROWTH = 1.25  # each look comes when this much more has been seen
 LATENCIES_MIN = 8
 COMPLETIONS_MIN = 20  # fewer say nothing about a spread
+UNJUDGED = 0.25  # of a probe's time, its first part
 TURNS = 3.0  # mean latencies that a closed loop takes to forget that all began together
 LITTLE_MAX = 0.15  # in a steady window Little's law holds to this
 
@@ -58,6 +61,7 @@ class Probe:
     at_least_ns  no look before; at_most_ns  the end, decided or not
     width        ends when half the interval of the throughput is at most this share of it; None: not asked
     decide       ends when stable or unstable;  slo  ends when the SLO is met or missed for certain
+    against      ends when the throughput is certainly above this, or certainly below; None: not asked
     """
 
     kind: Kind
@@ -69,6 +73,7 @@ class Probe:
     width: float | None = None
     decide: bool = False
     slo: bool = False
+    against: float | None = None
 
     def next_look_ns(self, until_ns: float) -> float:
         """When to look again after a look at `until_ns` (0: the first)."""
@@ -137,7 +142,7 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
     if probe.kind is Kind.CLOSED and done.any():
         settle_ns = float(seen.age_ns[done].mean())
         shortest_ns = TURNS * settle_ns
-    start_ns, end_ns = max(seen.until_ns / 4, settle_ns), seen.until_ns
+    start_ns, end_ns = max(UNJUDGED * seen.until_ns, settle_ns), seen.until_ns
     inside = seen.start_ns > start_ns
     completed = int((done & (np.nan_to_num(seen.last_ns) > start_ns)).sum())
     failed = int(seen.failed.sum())
@@ -158,6 +163,8 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
         arrivals = arrived(seen, edges_ns)
         deficit = batch_mean((arrivals - served) / max(1.0, float(arrivals.mean())))
         verdict = stability(deficit)
+        if verdict == "unresolved" and _returns(seen, edges_ns, probe.level, latency, failed):
+            verdict = "stable"
     return Judged(
         base.requests,
         base.completed,
@@ -177,14 +184,26 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
 
 
 def is_enough(probe: Probe, judged: Judged) -> bool:
-    """Whether the probe has what it was made for."""
-    if judged.throughput is None or judged.unsteady:
+    """Whether the probe has what it was made for, or can no longer get it."""
+    if judged.throughput is None:
+        return probe.purpose is Purpose.LADDER and _is_hopeless(probe, judged)
+    if judged.unsteady:
+        return False
+    if probe.purpose is Purpose.BEYOND and judged.verdict == "stable":
+        return True  # what overloads nothing says nothing of the capacity, however closely it is known
+    if probe.against is not None and judged.throughput.low < probe.against < judged.throughput.high:
         return False
     if probe.width is not None and judged.throughput.half() > probe.width * judged.throughput.value:
         return False
     if probe.decide and judged.verdict == "unresolved":
         return False
     return not (probe.slo and judged.slo_verdict in ("unresolved", ""))
+
+
+def _is_hopeless(probe: Probe, judged: Judged) -> bool:
+    """Whether there will be too few answers to count; what is in flight is half done by now."""
+    ended = (judged.completed + probe.level / 2) / judged.duration_ns
+    return ended * (1 - UNJUDGED) * probe.at_most_ns < COMPLETIONS_MIN
 
 
 def _controls(seen: Observed, edges_ns: Floats, workload: Workload, seconds: float) -> Floats:
@@ -197,7 +216,21 @@ def _controls(seen: Observed, edges_ns: Floats, workload: Workload, seconds: flo
     return np.stack(known, axis=1) if known else np.empty((FINE, 0))
 
 
+def _returns(seen: Observed, edges_ns: Floats, rate: float, latency: Interval | None, failed: int) -> bool:
+    """Whether the backlog returns to its level, by batches as short as an answer but no shorter."""
+    if latency is None:
+        return False
+    span_s = float(edges_ns[-1] - edges_ns[0]) / NS_PER_S
+    count = FINE * max(part for part in FINER if part == 1 or span_s > FINE * part * latency.value)
+    edges_ns = np.linspace(edges_ns[0], edges_ns[-1], count + 1)
+    served = progressed(seen, edges_ns, np.ones(len(seen)))
+    if failed <= FAILED_MAX * len(seen):
+        served = served + _failures(seen, edges_ns)
+    return returns(arrived(seen, edges_ns), served, rate * span_s / count)
+
+
 def _failures(seen: Observed, edges_ns: Floats) -> Floats:
+    """float64[len(edges) − 1]: how many failed between successive edges."""
     return np.histogram(seen.last_ns[seen.failed], edges_ns)[0].astype(np.float64)
 
 

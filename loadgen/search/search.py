@@ -24,12 +24,15 @@ from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.search.within import FEW, goodput, seen
 from loadgen.units import NS_PER_S, format_number
 
-BEYOND = 1.3  # times the plateau: overloaded for certain, and the batch is full before the window begins
+BEYOND = 1.3  # times the most completed: overloaded for certain, and the batch is full before the window begins
+GROWING = 2.0  # times the most completed, where the climb ended before the plateau
+RAISE = 1.5  # times a rate that did not overload the server for certain
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
+INSIDE = 0.2  # of the budget, at most: a lower rate is decided sooner
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
 SUSTAIN_RUNS = 3  # it fails, it fails again, and the answer that was stepped back to
-SUSTAIN = 2.0  # times as long as the stable probe took
+SUSTAIN = 0.05  # of the budget, at least; twice that at most
 SLO_PARTS, SLO_LEAST = 3.0, 0.06  # a probe has a third of what is left, and no less than this of the budget
 RELAXATIONS = 6.0  # times 1 / (capacity · (1 − load)²): so long a queue remembers that it began empty
 NEAR = 0.75  # of the capacity: where most servers' SLO holds, or is missed not by far
@@ -56,16 +59,22 @@ class Answer:
     notes: list[str] = field(default_factory=list)
 
 
-def search(limits: Limits, slo: Slo | None = None) -> Probing:
-    """The whole search. Send it the judgement of each probe that it yields; the answer is the generator's value."""
-    return (yield from _search(State(limits, slo)))
+def search(limits: Limits, slo: Slo | None = None, made: Pairs | None = None) -> Probing:
+    """The whole search. Send it the judgement of each probe that it yields; the answer is the generator's value.
+
+    `made`: what another version's search has seen already; this one goes on from there.
+    """
+    return (yield from _search(State(limits, slo, list(made or []))))
 
 
 def _search(state: State) -> Probing:
-    plateau = yield from climb(state)
-    if plateau is not None:
-        yield from again(state)
-        yield from _beyond(state, plateau)
+    grows = False
+    if not _most(state.made):
+        grows = yield from climb(state)
+        if not grows and _most(state.made):
+            yield from again(state)
+    if _most(state.made):
+        yield from _beyond(state, GROWING if grows else BEYOND)
         yield from _inside(state)
         yield from _sharpen(state)
         yield from _sustain(state)
@@ -75,13 +84,15 @@ def _search(state: State) -> Probing:
 
 
 def answer_of(made: Pairs, limits: Limits, slo: Slo | None = None) -> Answer:
-    """What these probes, in their order, have shown so far: for a search that was cut short."""
+    """What these probes, in their order, have shown so far: for a search that was cut short, or another version's."""
     state = State(limits, slo)
     asking = _search(state)
     try:
-        next(asking)
-        for _, judged in made:
-            asking.send(judged)
+        asked = next(asking)
+        for probe, judged in made:
+            if probe != asked:
+                return _answer(State(limits, slo, made, [words.OTHER]))
+            asked = asking.send(judged)
     except StopIteration as end:
         answer: Answer = end.value
         return answer
@@ -89,23 +100,27 @@ def answer_of(made: Pairs, limits: Limits, slo: Slo | None = None) -> Answer:
     return _answer(state)
 
 
-def _beyond(state: State, estimate: float) -> Generator[Probe, Judged, None]:
-    """Overload it: raise the rate until it falls behind."""
-    rate = BEYOND * estimate
-    while state.can_afford():
+def _beyond(state: State, factor: float) -> Generator[Probe, Judged, None]:
+    """Overload it, with more than it was ever seen to complete: raise the rate until it certainly falls behind."""
+    rate = factor * _most(state.made)
+    while state.can_afford() and not saturated(state.made):
+        estimate = _most(state.made)
         judged = yield from _overload(state, rate, estimate, PART)
         if judged.problem:
             if rate <= ABOVE * estimate:
                 yield from _held(state, rate)
                 return
             rate = ABOVE * estimate
-        elif judged.verdict == "stable":
-            state.notes.append(f"{format_number(rate)} req/s is stable: the plateau was too low a bracket.")
-            rate, estimate = rate * 1.5, rate
-        else:
-            if judged.verdict != "unstable":
-                yield from _held(state, rate)
-            return
+        elif not saturated(state.made):
+            state.notes.append(f"{format_number(rate)} req/s is {judged.verdict or 'unresolved'}: no overload.")
+            rate = RAISE * rate
+
+
+def _most(made: Pairs) -> float:
+    """The most that was seen to be completed, requests/s, 0 for nothing; unsteady windows where there is no other."""
+    known = [(bool(j.unsteady), j.throughput.value) for _, j in made if j.counts and j.throughput is not None]
+    steady = [rate for unsteady, rate in known if not unsteady]
+    return max(steady or [rate for _, rate in known], default=0.0)
 
 
 def _held(state: State, rate: float) -> Generator[Probe, Judged, None]:
@@ -134,7 +149,8 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         rate = 0.9 * max(j.throughput.value for p, j in state.made if p.purpose is Purpose.PLATEAU and j.throughput)
         state.notes.append(words.collapse(rate))
         yield from state.open(rate, Purpose.INSIDE)
-    yield from state.open(BELOW * found.value, Purpose.INSIDE)
+    longest_ns = INSIDE * state.limits.budget_ns
+    yield from state.open(BELOW * found.value, Purpose.INSIDE, at_most_ns=longest_ns)
     for _ in range(BISECTIONS):
         low, high = bracket(state.made)
         now = capacity(state.made)
@@ -143,7 +159,7 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         if low and high / low < 1 + 2 * state.limits.precision:
             break
         high = min(high, now.value) if low < now.value else high
-        yield from state.open(math.sqrt(low * high) if low else high / 2, Purpose.INSIDE)
+        yield from state.open(math.sqrt(low * high) if low else high / 2, Purpose.INSIDE, at_most_ns=longest_ns)
     for share in BENDS:
         now = capacity(state.made)
         if now is None or not saturated(state.made) or not state.can_afford():
@@ -166,13 +182,13 @@ def _sustain(state: State) -> Generator[Probe, Judged, None]:
     """At the lower end of the interval the server must hold. When it does not, once more; then step back and say so."""
     if not saturated(state.made):
         return
-    longest = max((j.duration_ns for _, j in open_probes(state.made) if j.verdict == "stable"), default=0.0)
+    least_ns = SUSTAIN * state.limits.budget_ns
     for _ in range(SUSTAIN_RUNS):
         found = capacity(state.made)
         if found is None or not state.can_afford():
             return
         rate = min(found.low or found.value, found.value * (1 - state.limits.precision))
-        judged = yield from state.open(rate, Purpose.SUSTAIN, at_most_ns=SUSTAIN * longest)
+        judged = yield from state.open(rate, Purpose.SUSTAIN, at_least_ns=least_ns, at_most_ns=2 * least_ns)
         if judged.verdict != "unstable":
             return
         state.notes.append(f"The sustain run at {format_number(rate)} req/s did not hold.")

@@ -6,6 +6,7 @@ from loadgen.search.probe import COMPLETIONS_MIN, Judged, Kind
 from loadgen.units import NS_PER_S, format_number
 
 CUT = "The search was cut short; this is what it knew by then."
+OTHER = "Another version chose these probes, or a part of them; what they show was worked out again."
 
 
 def rung_says_nothing(level: int, judged: Judged) -> str:
@@ -42,11 +43,12 @@ def _capacity_problem(made: Pairs, found: Rate | None) -> str:
     if not any(j.counts for _, j in made):
         return _nothing(made)
     if saturated(made):
-        tried = [p.level for p, _ in open_probes(made)]
-        if not low and len(tried) > 1:
+        tried = [p.level for p, _ in open_probes(made) if found is not None and p.level < found.value]
+        if not low and found is not None:
+            below = f"down to {format_number(min(tried))} req/s" if tried else "since there was no time to try one"
             return (
-                f"No rate was certainly stable, down to {format_number(min(tried))} req/s, although it completes "
-                f"{format_number(found.value if found else 0.0)} req/s when overloaded: a longer --budget settles it."
+                f"No rate was certainly stable, {below}, although it completes {format_number(found.value)} req/s when "
+                "overloaded: a longer --budget settles it."
             )
         return ""
     held = f"it kept up with {format_number(low)} req/s" if low else "no rate was certainly stable"

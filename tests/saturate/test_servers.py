@@ -76,6 +76,27 @@ def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> 
     assert summary["cut"] is False
 
 
+def test_a_search_that_another_version_began_goes_on(simulator: str, search: Search, elsewhere: Path) -> None:
+    """Its probes stay as they are; `report` reads it as before."""
+    loud = [each for each in LOAD if each != "--quiet"]
+    first = search(*loud, "--base-url", simulator, "--budget", "8s", "--out", "s")
+    first.until_probe(3)
+    first.process.kill()
+    first.process.wait()
+    path = elsewhere / "s" / journal.JOURNAL
+    path.write_bytes(path.read_bytes().replace(b',"against":null', b"").replace(b'"width":0.06', b'"width":0.07'))
+    before = journal.read(elsewhere / "s")
+
+    code, said = search("--resume", "s", "--quiet", "--base-url", simulator).rest()
+    after = journal.read(elsewhere / "s")
+    assert code in (ExitCode.OK, ExitCode.NOT_VALID), said
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    summary = summary_of(elsewhere / "s")
+    assert summary["cut"] is False
+    assert "Another version" in summary["notes"][0]
+
+
 def test_ctrl_c_reports_what_is_known_and_how_to_go_on(simulator: str, search: Search, elsewhere: Path) -> None:
     loud = [each for each in LOAD if each != "--quiet"]
     searching = search(*loud, "--base-url", simulator, "--budget", "10s", "--out", "s")

@@ -148,10 +148,10 @@ def s2l_lengths() -> Floats:
 
 @dataclass(frozen=True)
 class Engine:
-    """`build()` makes the simulator's engine; `lengths(rng, n)`: int64[n, 2], tokens of prompts and answers."""
+    """`build(seed)` makes the simulator's engine; `lengths(rng, n)`: int64[n, 2], tokens of prompts and answers."""
 
     name: str
-    build: Callable[[], BatchEngine]
+    build: Callable[[int], BatchEngine]
     lengths: Callable[[np.random.Generator, int], npt.NDArray[np.int64]]
     workload: Workload
     capacity: float = 0.0
@@ -174,7 +174,7 @@ class Engine:
 class EngineRun:
     def __init__(self, engine: Engine, probe: Probe, seed: int) -> None:
         self._source, self._probe = engine, probe
-        self._engine = engine.build()
+        self._engine = engine.build(seed)
         self._rng = np.random.default_rng([seed, 7])
         self._lengths: Iterator[list[int]] = iter(())
         self._sequences: list[Sequence] = []
@@ -255,7 +255,7 @@ def stepped(
     """A step takes host_ms + prefill_us · tokens of prompts + row_us · sequences that decode."""
     lengths, workload = uniform(prompts, answers)
 
-    def build() -> BatchEngine:
+    def build(seed: int) -> BatchEngine:
         batch = Batch(BlockPool(kv_tokens // 16), POLICIES[policy], seqs, budget)
         return SteppedEngine(
             batch,

@@ -11,6 +11,7 @@ from queues import NS
 from loadgen.analysis.attainment import attainments
 from loadgen.analysis.isotonic import crossing, isotonic
 from loadgen.analysis.observed import Observed, arrived, progressed
+from loadgen.analysis.returning import returns
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, pooled, stability
 from loadgen.analysis.slo import parse_slo
 from loadgen.search.estimates import Rate, capacity, peak_tokens
@@ -95,6 +96,34 @@ def test_a_verdict_waits_until_it_is_certain() -> None:
     assert stability(Interval(0.02, 0.03, 23)) == "unresolved"
 
 
+def stretches(rng: np.random.Generator, back: float, load: float, count: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """What arrives in a stretch of time, 20 on average, and what a server completes: a share of what is in it, and no
+    more than it can.
+    """
+    arrivals, served, level = rng.poisson(20.0, count).astype(float), np.empty(count), 20.0
+    for k in range(count):
+        can = 20 / load + rng.standard_normal()
+        served[k] = min(back * (level + arrivals[k]) + rng.standard_normal(), can)
+        level += arrivals[k] - served[k]
+    return arrivals, served
+
+
+@pytest.mark.parametrize(("back", "load", "least", "most"), [(0.5, 0.5, 0.6, 1.0), (1.0, 1.1, 0.0, 0.005)])
+def test_a_backlog_returns_where_the_server_keeps_up(back: float, load: float, least: float, most: float) -> None:
+    rng = np.random.default_rng(1)
+    said = [returns(*stretches(rng, back, load), 20.0) for _ in range(1000)]
+    assert least <= np.mean(said) <= most
+
+
+def test_what_did_not_come_is_not_kept_up_with() -> None:
+    """The same stretches, and a rate that asked for 10 % more of them: nothing is known of that."""
+    rng = np.random.default_rng(1)
+    arrivals, served = stretches(rng, 0.5, 0.5)
+    assert returns(arrivals, served, arrivals.mean())
+    assert not returns(arrivals, served, 1.1 * arrivals.mean())
+    assert not returns(np.full(24, 20.0), served, 20.0)
+
+
 @pytest.mark.parametrize(("stuck", "law"), [(0, 1.0), (4, 2.0)])
 def test_littles_law_is_checked(stuck: int, law: float) -> None:
     """Eight in flight, 0.8 s each, of which some never end: the window is not what the throughput says it is."""
@@ -106,6 +135,15 @@ def test_littles_law_is_checked(stuck: int, law: float) -> None:
     assert told.littles == pytest.approx(law, abs=0.05)
     assert bool(told.unsteady) is bool(stuck)
     assert is_enough(probe, told) is not bool(stuck)
+
+
+@pytest.mark.parametrize(
+    ("throughput", "enough"), [(Interval(100.0, 3.0, 20), False), (Interval(120.0, 3.0, 20), True), (None, True)]
+)
+def test_a_rung_ends_when_growth_is_certain_or_nothing_can_be_seen(throughput: Interval | None, enough: bool) -> None:
+    probe = Probe(Kind.CLOSED, 4, Purpose.LADDER, 2 * NS, 10 * NS, against=101.0)
+    told = Judged(8, 4, 0, 4 * NS, NS, 4 * NS, throughput=throughput, littles=1.0)
+    assert is_enough(probe, told) is enough
 
 
 def line(level: float, latency_s: float, **changes: object) -> tuple[Probe, Judged]:

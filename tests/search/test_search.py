@@ -121,6 +121,23 @@ def test_it_asks_the_same_when_told_the_same() -> None:
     assert answer_of([], limits).stable is None
 
 
+def test_what_another_version_asked_for_counts_as_it_was_asked() -> None:
+    """Its probes are not ours: the answer is worked out from them, and a search that was cut goes on from there."""
+    limits = Limits(5 * MINUTE)
+    answer, made = drive(md1(), limits, 3)
+    assert answer.stable is not None
+    others = [(replace(probe, at_most_ns=probe.at_most_ns + 1), judged) for probe, judged in made]
+    told = answer_of(others, limits)
+    assert told.stable == answer.stable
+    assert told.sustained == answer.sustained
+    assert "Another version" in told.notes[0]
+    climbed = [each for each in others if each[0].purpose is Purpose.LADDER]
+    probe = next(search(limits, made=climbed))
+    assert probe.purpose is Purpose.BEYOND
+    assert probe.level > 1.1 * max(judged.throughput.value for _, judged in climbed if judged.throughput)
+    assert probe.settle_ns == made[-1][0].settle_ns
+
+
 def test_an_slo_that_nothing_meets_is_said() -> None:
     answer, made = drive(md1(), Limits(5 * MINUTE), 1, parse_slo("ttft_p99=15ms"))
     assert answer.goodput is not None
