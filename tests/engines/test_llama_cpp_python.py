@@ -27,7 +27,7 @@ def test_llama_cpp_server_by_every_command(command: str, models: Path, tmp_path:
     assert summary["target"]["engine"] == "llama_cpp.server"
     assert summary["target"]["max_num_seqs"] == 1
     assert sum(point["failed"] for point in summary["points"]) == 0
-    assert all(point["completed"] >= 6 for point in summary["points"])
+    assert all(point["whole_run"]["completed"] >= 6 for point in summary["points"])
     log = (tmp_path / "it" / "engine.log").read_text()
     assert "200 OK" in log
     assert "400 Bad Request" not in log
