@@ -164,7 +164,7 @@ class FrameReader:
         self._decoder: msgspec.msgpack.Decoder[object] = msgspec.msgpack.Decoder(kind)
         self._pending = bytearray()
 
-    def feed(self, data: bytes) -> list[object]:
+    def feed(self, data: bytes | memoryview) -> list[object]:
         """The messages that `data` completes. Raises msgspec.DecodeError on bytes that no peer of ours sent."""
         self._pending += data
         messages: list[object] = []

@@ -13,9 +13,10 @@ from loadgen.units import NS_PER_MS
 
 EXACT_MAX = 1_000_000  # 8 MB, and four times that while they are sorted: an hour needs no more than ten minutes
 SLICES = 64
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 64
 _DIGIT_BITS = 10  # 2^10 buckets an octave: three significant digits
 _BUCKETS = (42 - _DIGIT_BITS) << _DIGIT_BITS  # up to 2^42 ns, more than an hour
+_Counted = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32]]  # the buckets that are not empty, how often each
 
 
 def bucket_of(gaps_ns: Int64s) -> Int64s:
@@ -41,7 +42,7 @@ class Gaps:
         self._per_row, self._issued_ns = bytearray(), bytearray()  # int64 per row: how many gaps, when it was issued
         self._total = 0
         self._slice_ns = NS_PER_MS
-        self._buckets: dict[int, npt.NDArray[np.uint32]] = {}
+        self._counted: dict[int, _Counted] = {}  # by slice
 
     @property
     def exact(self) -> bool:
@@ -70,14 +71,18 @@ class Gaps:
             return
         latest_ns = int(issued_ns[per_row > 0].max())  # rows without gaps must not widen the slices
         while latest_ns // self._slice_ns >= SLICES:
-            folded: dict[int, npt.NDArray[np.uint32]] = {}
-            for place, counts in self._buckets.items():
-                folded[place // 2] = folded[place // 2] + counts if place // 2 in folded else counts
-            self._buckets, self._slice_ns = folded, self._slice_ns * 2
+            apart, self._counted, self._slice_ns = self._counted, {}, self._slice_ns * 2
+            for place, counted in apart.items():
+                self._put(place // 2, _spread([counted]))
         buckets, slices = bucket_of(gaps_ns), np.repeat(issued_ns // self._slice_ns, per_row)
         for place in np.unique(slices).tolist():
-            counts = np.bincount(buckets[slices == place], minlength=_BUCKETS).astype(np.uint32)  # 64 × 128 kB
-            self._buckets[place] = self._buckets[place] + counts if place in self._buckets else counts
+            self._put(place, np.bincount(buckets[slices == place], minlength=_BUCKETS))
+
+    def _put(self, place: int, counts: Int64s) -> None:
+        if place in self._counted:
+            counts = counts + _spread([self._counted[place]])
+        filled = np.flatnonzero(counts)
+        self._counted[place] = filled.astype(np.uint16), counts[filled].astype(np.uint32)
 
     def samples(self, part: Int64s, parts: int, zeros: Int64s) -> list[Sample]:
         """One sample per part; `part[row]` is the part a row belongs to, -1 for none; parts follow each other in time.
@@ -102,13 +107,25 @@ class Gaps:
         issued_ns = _int64s(self._issued_ns)
         filled = [each for each in range(parts) if (part == each).any()]
         starts_ns = [issued_ns[part == each].min() for each in filled]
-        counts = np.zeros((parts, _BUCKETS), np.int64)
-        for place, of_slice in self._buckets.items():
+        slices: list[list[_Counted]] = [[] for _ in range(parts)]
+        for place, counted in self._counted.items():
             middle = (place + 0.5) * self._slice_ns
             if filled and starts_ns[0] <= middle and place <= issued_ns[part == filled[-1]].max() // self._slice_ns:
-                counts[filled[int(np.searchsorted(starts_ns, middle, side="right")) - 1]] += of_slice
-        values = middle_ns(np.arange(_BUCKETS))
-        return [Sample(values[each > 0], each[each > 0]) for each in counts]
+                slices[filled[int(np.searchsorted(starts_ns, middle, side="right")) - 1]].append(counted)
+        found = []
+        for each in slices:
+            counts = _spread(each)
+            buckets = np.flatnonzero(counts)
+            found.append(Sample(middle_ns(buckets), counts[buckets]))
+        return found
+
+
+def _spread(slices: list[_Counted]) -> Int64s:
+    """int64[_BUCKETS]: their counts together, with the buckets that are empty."""
+    counts = np.zeros(_BUCKETS, np.int64)
+    for buckets, many in slices:
+        counts[buckets] += many
+    return counts
 
 
 def _int64s(grown: bytearray) -> Int64s:

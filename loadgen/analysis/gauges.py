@@ -170,7 +170,7 @@ def series(telemetry: pa.Table | None, source: str, name: str) -> Series:
 
 def _encoded(texts: pa.ChunkedArray) -> pa.DictionaryArray:
     """As the run folder gives it; a table made otherwise is brought into that form."""
-    whole = texts.combine_chunks()
+    whole = texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()  # which copies one chunk too
     return whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
 
 

@@ -60,7 +60,7 @@ class LocalWorker:
         Raises EngineError when the process dies; when building a body raised something, that, after what runs is ended:
         the worker can be used again.
         """
-        reader = FrameReader(FromWorker)
+        reader, room = FrameReader(FromWorker), memoryview(bytearray(1 << 18))  # a new one each time scatters the heap
         with contextlib.suppress(OSError):  # a dead process is found out where its answer is missing
             self._channel.sendall(frame(job))
         feeder = _Feeder(self._channel, bodies)
@@ -78,12 +78,12 @@ class LocalWorker:
                 if not select.select([self._channel], [], [], POLL_S)[0]:
                     continue
                 try:
-                    data = self._channel.recv(1 << 20)
+                    size = self._channel.recv_into(room)
                 except ConnectionResetError:  # it was killed with bodies unread
-                    data = b""
-                if not data:
+                    size = 0
+                if not size:
                     raise EngineError(f"The load process died: {self._last_words()}.", "Please report this as a bug.")
-                for message in reader.feed(data):
+                for message in reader.feed(room[:size]):
                     if isinstance(message, Ended):
                         if feeder.failure is not None:
                             raise feeder.failure

@@ -158,7 +158,7 @@ def test_memory_does_not_grow_with_tokens() -> None:
         for _ in range(rounds):
             gaps.add(block, np.array([100_000]), np.array([0]))
             tokens.add(block, np.ones(100_000, np.int64))
-        return sum(each.nbytes for each in gaps._buckets.values()) + tokens._counts.nbytes
+        return sum(each.nbytes for counted in gaps._counted.values() for each in counted) + tokens._counts.nbytes
 
     assert kept_bytes(100) == kept_bytes(1)
 
