@@ -102,24 +102,27 @@ class Unsteady:
     change: Change
 
 
-def fallen_behind(flow: Flow, first_ns: Floats, rows: Bools, end_ns: float) -> tuple[Backlog | None, Filling | None]:
+def fallen_behind(
+    flow: Flow, first_ns: Floats, rows: Bools, cut: Bools, end_ns: float
+) -> tuple[Backlog | None, Filling | None]:
     """The backlog when the load ended, at `end_ns`, and whether that was too early to judge the whole of the answers.
 
     Then only the queue for the first token is judged, `first_ns` per record: it is there from the beginning, while what
-    runs grows until the first answers end, and slows down what runs beside it. `rows`: bool[n], whose answers count.
+    runs grows until the first answers end, and slows down what runs beside it. `rows`: bool[n], whose answers count;
+    `cut`: bool[n], which of them we ended ourselves when the run was over.
     """
-    short = _filling(flow, flow.due_ns, rows, end_ns)
+    short = _filling(flow, flow.due_ns, rows, cut, end_ns)
     if short is None:
         return backlog(flow, end_ns), None
     first_ns = np.fmin(first_ns, flow.done_ns)
     ends_ns = np.sort(np.where(np.isnan(first_ns), flow.ended_ns, first_ns)[~np.isnan(flow.due_ns)])
     behind = backlog(replace(flow, done_ns=first_ns, in_flight=replace(flow.in_flight, ends_ns=ends_ns)), end_ns)
     if behind is not None and behind.grows:
-        short = _filling(flow, first_ns, rows, end_ns)
+        short = _filling(flow, first_ns, rows, cut, end_ns)
     return behind, short
 
 
-def _filling(flow: Flow, since_ns: Floats, rows: Bools, end_ns: float) -> Filling | None:
+def _filling(flow: Flow, since_ns: Floats, rows: Bools, cut: Bools, end_ns: float) -> Filling | None:
     """None when the load went on until the server was full and one answer more had ended, and where arrivals do not set
     the pace. What still ran when the run ended counts with its age; the mean is all these times over those that ended,
     as for lives that are cut short.
@@ -128,7 +131,7 @@ def _filling(flow: Flow, since_ns: Floats, rows: Bools, end_ns: float) -> Fillin
     stays_ns = np.sort((np.fmin(flow.done_ns, flow.ended_ns) - since_ns)[rows])
     if flow.loop != "open" or end_ns <= 0 or not len(stays_ns):
         return None
-    n, ended = len(stays_ns), int((flow.done_ns[rows] < flow.ended_ns).sum())
+    n, ended = len(stays_ns), int((rows & ~cut & ~np.isnan(flow.done_ns)).sum())
     mean_ns = float(stays_ns.sum()) / max(ended, 1)
     filled = (np.cumsum(stays_ns) + np.arange(n - 1, -1, -1) * stays_ns) / n  # E[min(S, t)] at each stay
     full_ns = float(np.interp(FILLED * mean_ns, np.append(0.0, filled), np.append(0.0, stays_ns)))

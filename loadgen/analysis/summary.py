@@ -58,8 +58,8 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
     rates = throughputs(run, good, window) if window.duration_s > 0 else {}
     if flow.loop == "batch":
         batching, rates = batch_section(run)
-    answered = inside & (ok | (columns["outcome"] == Outcome.CENSORED))
-    behind, short = fallen_behind(flow, columns["first_token_ns"], answered, window.end_ns)
+    cut = columns["outcome"] == Outcome.CENSORED
+    behind, short = fallen_behind(flow, columns["first_token_ns"], inside & (ok | cut), cut, window.end_ns)
     if short is not None:
         rates |= {name: _of_a_filling_server(rates[name]) for name in _COMPLETIONS if name in rates}
     lag = lag_of(flow, columns["issued_ns"], inside, window.end_ns - window.start_ns)
