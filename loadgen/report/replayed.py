@@ -43,9 +43,9 @@ def replay_tables(point: Point) -> list[Markup]:
         class_="facts",
     )
     minutes = [mapping(each) for each in sequence(told, "minutes")]
-    long = len(minutes) >= MINUTES_MIN
-    charts = [_by_lateness(told), _by_minute(minutes) if long else None]
-    return [facts, element("div", *charts, class_="charts"), *([_worst(told)] if long else [])]
+    if len(minutes) < MINUTES_MIN:  # one chart alone would be drawn as wide as two
+        return [element("div", facts, element("div", _by_lateness(told), class_="charts"), class_="side")]
+    return [facts, element("div", _by_lateness(told), _by_minute(minutes), class_="charts"), _worst(told)]
 
 
 def _hit_rate(told: dict[str, object]) -> list[tuple[str, str]]:
@@ -58,15 +58,18 @@ def _hit_rate(told: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def _by_lateness(told: dict[str, object]) -> Markup | None:
-    """How many requests were how late, what is beyond the promise shaded. Nothing where no request was sent."""
+    """How many requests were how late, from the least late on; what is beyond the promise is shaded. Nothing where no
+    request was sent."""
     found = mapping(told, "lateness")
     counts = [number(each) or 0.0 for each in sequence(found, "requests")]
     steps = [number(each) for each in sequence(found, "upto_ms")]
     promised = number(found, "promised_ms")
     if not any(counts) or promised is None:
         return None
-    shown = max(max(k for k, count in enumerate(counts) if count), steps.index(promised) + 1) + 1
-    edges = [(steps[0] or 1.0) / 2.5, *(10 * (steps[-2] or 1.0) if step is None else step for step in steps[:shown])]
+    filled = [k for k, count in enumerate(counts) if count]
+    first, last = min(filled[0], steps.index(promised)), max(filled[-1], steps.index(promised) + 1)
+    edges = [(steps[0] or 1.0) / 2.5, *(10 * (steps[-2] or 1.0) if step is None else step for step in steps)]
+    edges, drawn = edges[first : last + 2], counts[first : last + 1]
     frame = plots.make_frame(
         lambda start, end: plots.log_scale(edges, start, end),
         lambda start, end: plots.linear_scale(counts, start, end, count=4),
@@ -74,7 +77,7 @@ def _by_lateness(told: dict[str, object]) -> Markup | None:
     )
     late = sum(count for count, step in zip(counts, steps, strict=True) if step is None or step > promised)
     label = f"later than {promised:g} ms: {format_number(late)}"
-    layers = [plots.upright(frame, promised, edges[-1], label, "edge"), plots.bars(frame, edges, counts, "s0")]
+    layers = [plots.upright(frame, promised, edges[-1], label, "edge"), plots.bars(frame, edges, drawn, "s0")]
     title = "Lateness of every request"
     svg = plots.chart(frame, layers, name=title, x_title="issued so much after it could go", y_title="requests")
     return element("figure", element("figcaption", element("h4", title)), svg, class_="chart")

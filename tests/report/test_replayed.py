@@ -94,5 +94,14 @@ def test_the_lateness_of_every_request_is_drawn_with_what_is_beyond_the_promise(
     assert "Lateness" not in shown(told(lateness=lateness | {"requests": [0, 0, 0, 0, 0]}))
 
 
+def test_a_short_replay_has_its_one_chart_beside_its_facts() -> None:
+    lateness = {"upto_ms": [0.05, 0.1, 1.0, 5.0, 10.0, None], "requests": [0, 0, 60, 5, 0, 0], "promised_ms": 5.0}
+    short, long = (shown(told(lateness=lateness, minutes=[minute(k) for k in range(n)])) for n in (1, 4))
+    assert 'class="side"' in short
+    assert 'class="side"' not in long
+    assert "50 µs" not in short  # it begins where there is something
+    assert "100 µs" in short
+
+
 def test_minutes_in_which_nothing_was_answered_are_gaps() -> None:
     assert "TTFT by minute" in shown(told(minutes=[minute(0), minute(1, None), minute(2), minute(3)]))
