@@ -137,6 +137,7 @@ def drive(
         tap=overseer.ended,
         lengths_asked=setup.protocol.asks_lengths(settings.extra_body),
         context_max=setup.protocol.context_max,
+        shares_events=setup.protocol.shares_events,
     )
     watch = _Watch(setup, plan, recorder, observer, overseer, rate, dataset, duration_ns, point, later_ns)
     waits = bool((plan.after >= 0).any() or plan.joins)

@@ -3,7 +3,7 @@
 A finding explains; it decides nothing. Which findings decide the verdict is said in `verdict.py`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 
@@ -53,9 +53,13 @@ class Finding:
     seen: str
     meaning: str
     try_next: str
+    try_replaying: str = ""  # instead, of a replay; empty: the same
 
     def as_dict(self) -> dict[str, str]:
-        return {key: str(value) for key, value in asdict(self).items()}
+        return {key: str(value) for key, value in asdict(self).items() if key != "try_replaying"}
+
+    def of_a_replay(self) -> "Finding":
+        return replace(self, try_next=self.try_replaying or self.try_next)
 
 
 _Template = tuple[Severity, str, str, str]
@@ -192,7 +196,7 @@ FINDINGS: dict[Code, _Template] = {
         _INFO,
         "The server sent no usage: {asked} of {answers} answers, ended for their length, count as long as asked.",
         "{shown}",
-        "Nothing to do.",
+        "{advice}",
     ),
     Code.TOKENS_ESTIMATED: (
         _WARNING,
@@ -233,8 +237,34 @@ FINDINGS: dict[Code, _Template] = {
 }
 
 
+# What to try where rate and length of the load are a trace's: the options of `loadgen replay`.
+TRY_REPLAYING: dict[Code, str] = {
+    Code.CLIENT_LAG: (
+        "Give the client cores of its own, run it on another machine, or replay slower (a lower --speed)."
+    ),
+    Code.CLIENT_CPU: "Replay slower (a lower --speed), or give the client faster cores of its own.",
+    Code.CLIENT_UNSENT: "Replay slower (a lower --speed), or run the client on a machine of its own.",
+    Code.RATE_NOT_HELD: "Replay slower (a lower --speed), or run the client on a machine of its own.",
+    Code.DISPERSION: ("Replay slower (a lower --speed), or run the client on a machine of its own; look at the lag."),
+    Code.SERVER_ERRORS: "Look at the server's log; then replay slower (a lower --speed) or raise the server's limits.",
+    Code.SATURATED: (
+        "Read latencies of a slower replay (a lower --speed). To serve more: more replicas, a larger batch, or shorter "
+        "outputs."
+    ),
+    Code.MAYBE_SATURATED: (
+        "Replay more of the trace (a longer --window, or --loop): some 2,000 requests after the server has filled are "
+        "enough."
+    ),
+    Code.SHORT_RUN: "Replay more of the trace (a longer --window, or --loop), for {duration} or more.",
+    Code.NO_PLATEAU: "Replay a part with one level (--window), and look at the timeline for what changed.",
+    Code.FEW_SAMPLES: "Replay more of the trace (a longer --window, or --loop): {duration}.",
+    Code.CENSORED: "Raise --drain, or replay slower (a lower --speed).",
+    Code.SIMULATOR_LATE: "Replay slower (a lower --speed), or use a machine with more cores.",
+}
+
+
 def finding(code: Code, severity: Severity | None = None, /, **numbers: object) -> Finding:
     """The table's sentences with the numbers put in."""
     usual, seen, meaning, try_next = FINDINGS[code]
-    texts = (each.format(**numbers) for each in (seen, meaning, try_next))
+    texts = (each.format(**numbers) for each in (seen, meaning, try_next, TRY_REPLAYING.get(code, "")))
     return Finding(code, severity or usual, *texts)

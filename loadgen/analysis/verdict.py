@@ -37,6 +37,7 @@ LIMITS = {
     "length": 0.01,  # share of requests whose length is not the one asked for
     "multi_token": 0.01,  # share of events
     "empty_events": 0.01,
+    "asked_unseen": 0.1,  # of the tokens that count as asked: halves of characters alone are fewer
     "simulator_late_ms": 5.0,
     "clock_step_ms": 1.0,
 }
@@ -93,6 +94,8 @@ def verdict_of(findings: list[Finding]) -> str:
 def findings_of(evidence: Evidence) -> list[Finding]:
     """All findings, the gravest first."""
     found = [each for check in _CHECKS for each in check(evidence)]
+    if "replay" in evidence.run.manifest:
+        found = [each.of_a_replay() for each in found]
     return sorted(found, key=lambda each: -_RANK[each.severity])
 
 
@@ -262,7 +265,7 @@ def _samples(e: Evidence) -> Iterator[Finding]:
 
 
 def _answers(e: Evidence) -> Iterator[Finding]:
-    lengths, point = e.point["lengths"], e.point
+    lengths = e.point["lengths"]
     for code, side in ((Code.OUTPUT_LENGTH, "output"), (Code.INPUT_LENGTH, "input")):
         if _over(lengths[f"{side}_mismatch_share"], LIMITS["length"]):
             yield finding(
@@ -275,15 +278,26 @@ def _answers(e: Evidence) -> Iterator[Finding]:
         yield finding(Code.MULTI_TOKEN_EVENTS, share=_percent(lengths["multi_token_share"]))
     if _over(lengths["empty_share"], LIMITS["empty_events"]):
         yield finding(Code.EMPTY_EVENTS, empty=lengths["empty_events"])
-    sources = lengths["token_sources"]
-    if sources.get("asked"):
-        unseen = lengths["asked_unseen_share"]
-        shown = "Their events say the same."
+
+
+def _counting(e: Evidence) -> Iterator[Finding]:
+    """Where the server does not say how many tokens it sent."""
+    sources, unseen = e.point["lengths"]["token_sources"], e.point["lengths"]["asked_unseen_share"]
+    answers = e.point["completed"]
+    if asked := sources.get("asked"):
+        shown, advice = "Their events say the same.", "Nothing to do."
         if unseen:
-            shown = f"{_percent(unseen)} of their tokens had no event of their own: they are in TPOT, and not in ITL."
-        yield finding(Code.TOKENS_ASKED, asked=sources["asked"], answers=point["completed"], shown=shown)
-    if sources.get("events"):
-        yield finding(Code.TOKENS_ESTIMATED, estimated=sources["events"], answers=point["completed"])
+            shown = (
+                f"{_percent(unseen)} of their tokens had no event of their own: they shared one, unless a full context "
+            )
+            shown += "ended answers early."
+        much = _over(unseen, LIMITS["asked_unseen"])
+        if much:
+            advice = "Make sure that the server's context holds the longest prompt and its answer."
+        severity = _WARNING if much else Severity.INFO
+        yield finding(Code.TOKENS_ASKED, severity, asked=asked, answers=answers, shown=shown, advice=advice)
+    if estimated := sources.get("events"):
+        yield finding(Code.TOKENS_ESTIMATED, estimated=estimated, answers=answers)
 
 
 def _ending(e: Evidence) -> Iterator[Finding]:
@@ -293,7 +307,7 @@ def _ending(e: Evidence) -> Iterator[Finding]:
         yield finding(Code.CUT_RUN, duration=format_duration(e.flow.ended_ns))
 
 
-_CHECKS = (_lag, _client, _pace, _server, _samples, _answers, _ending)
+_CHECKS = (_lag, _client, _pace, _server, _samples, _answers, _counting, _ending)
 
 
 def _over(value: float | None, limit: float) -> bool:

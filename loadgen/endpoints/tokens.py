@@ -47,7 +47,7 @@ def count_tokens(
     missing. What is still missing then sat in events that carried several: exactly known with token ids or running
     usage, otherwise only their number. Where nobody counts, an event without text is a token between the first text and
     the finish_reason: half a character, a special token, or one too long for llama_cpp.server. Before, it may announce
-    an answer; on the event of the finish_reason, most servers send none.
+    an answer; the event of the finish_reason carries none at the servers that do not count.
     """
     text, sure = tokens.kinds.count(TokenKind.TEXT), [kind == TokenKind.TEXT for kind in tokens.kinds]
     total = whole_number(usage.completion_tokens) if usage is not None else None
@@ -69,7 +69,8 @@ def count_tokens(
             total, source = asked.tokens, "asked"
         if total is not None:
             missing = max(0, total - text)
-            likely = (empty + _places(tokens.kinds, TokenKind.EMPTY_LAST))[:missing] if missing else []
+            last = _places(tokens.kinds, TokenKind.EMPTY_LAST) if missing and source == "usage" else []
+            likely = (empty + last)[:missing]
         for at in likely:
             sure[at] = True
     stamps, kept = list(compress(tokens.stamps_ns, sure)), list(compress(counts, sure))

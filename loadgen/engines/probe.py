@@ -42,6 +42,7 @@ class Protocol:
     context_max: int | None = None  # tokens, prompt and answer together
     engine: str | None = None
     says_usage: bool = False
+    shares_events: bool = False  # several tokens came in one, and it does not say how many
     tokenizes: bool = False  # offers /tokenize
     warnings: list[str] = field(default_factory=list)
 
@@ -208,6 +209,7 @@ def _note(protocol: Protocol, reading: Reading) -> None:
             "The server does not say how many tokens it sent: an answer that ends for its length is counted as asked, "
             "any other by its events."
         )
+        protocol.shares_events = reading.finish_reason == "length" and reading.output_tokens < _PROBE_TOKENS
     if not protocol.dialect.length_forced:
         protocol.warnings.append("The server has no way to force the output length: answers may be shorter than asked.")
     elif reading.output_tokens != _PROBE_TOKENS and reading.token_source == "usage":

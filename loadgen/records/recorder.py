@@ -69,7 +69,8 @@ class Recorder:
     """One worker's exchanges of one run. `tap` is told of each as it ends.
 
     `lengths_asked`: each request says the plan's length as its max_tokens, so an answer that ended for its length may
-    be counted by it: surely where prompt and answer fit `context_max` tokens, else only if its events nearly say so.
+    be counted by it: surely where prompt and answer fit `context_max` tokens or this server puts several tokens into an
+    event (`shares_events`), else only if its events nearly say so.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class Recorder:
         tap: Tap = lambda _, __: None,
         lengths_asked: bool = False,
         context_max: int | None = None,
+        shares_events: bool = False,
     ) -> None:
         self._tap = tap
         self._plan = plan
         self._lengths_asked = lengths_asked
         self._context_max = context_max or 0
+        self._shares_events = shares_events
         self._stream = stream
         self._worker = worker
         self._open: dict[int, Answer] = {}
@@ -117,8 +120,8 @@ class Recorder:
         if not self._lengths_asked:
             return None
         tokens = int(self._plan.output_tokens[index])
-        room = int(self._plan.input_tokens[index]) + tokens <= self._context_max
-        return Asked(tokens, 1 if room else math.ceil(_SHOWN_MIN * tokens))
+        sure = self._shares_events or int(self._plan.input_tokens[index]) + tokens <= self._context_max
+        return Asked(tokens, 1 if sure else math.ceil(_SHOWN_MIN * tokens))
 
     def done(self, done: Done) -> None:
         """The end of an exchange: its row."""

@@ -107,13 +107,18 @@ def test_a_finding_says_its_numbers_and_leads_to_its_verdict(
 
 
 @pytest.mark.parametrize(
-    ("tokens", "meaning"),
-    [(3, "Their events say the same."), (4, "25 % of their tokens had no event of their own: they are in TPOT, ")],
+    ("tokens", "severity", "meaning"),
+    [
+        (3, "info", "Their events say the same."),
+        (lambda k: 3 + (k % 10 == 0), "info", "3.23 % of their tokens had no event of their own: they shared one, "),
+        (4, "warning", "25 % of their tokens had no event of their own: they shared one, "),
+    ],
 )
-def test_what_the_events_of_answers_say_that_count_as_asked(tokens: int, meaning: str) -> None:
+def test_what_the_events_of_answers_say_that_count_as_asked(tokens: Any, severity: str, meaning: str) -> None:
     """Three events an answer."""
     found = judged(run(rows(token_source="asked", output_tokens=tokens)), Code.TOKENS_ASKED)[1]
     assert found is not None
+    assert found["severity"] == severity
     assert found["meaning"].startswith(meaning)
 
 

@@ -190,8 +190,16 @@ def test_a_server_that_does_not_count() -> None:
     assert not found.says_usage
     (warning,) = [each for each in found.warnings if "does not say how many tokens" in each]
     assert warning.endswith("an answer that ends for its length is counted as asked, any other by its events.")
+    assert not found.shares_events
     assert found.asks_lengths({"temperature": 0})
     assert not found.asks_lengths({"max_tokens": 5})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_server_that_does_not_count_and_sends_several_tokens_in_an_event(stream: bool) -> None:
+    route = lambda request: answer(request, usage=False, tokens=2)  # noqa: E731
+    with Server(by_path({MODELS: models("m"), COMPLETIONS: route})) as server:
+        assert find_out(server.url, stream=stream).shares_events
 
 
 def test_a_server_that_stops_early_is_warned_about() -> None:

@@ -99,6 +99,7 @@ def test_an_exchange_without_an_answer_has_nulls_and_no_zeros(
         (2, {"lengths_asked": True}, (2, "events")),  # of three: perhaps its context was full
         (2, {"lengths_asked": True, "context_max": 7}, (2, "events")),  # it may hold no more than seven
         (2, {"lengths_asked": True, "context_max": 8}, (3, "asked")),  # prompt and answer fit: it was not full
+        (2, {"lengths_asked": True, "shares_events": True}, (3, "asked")),
         (3, {"context_max": 8}, (3, "events")),  # the user asked for another length than the plan's
     ],
 )
