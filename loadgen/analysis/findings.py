@@ -258,6 +258,10 @@ TRY_REPLAYING: dict[Code, str] = {
     Code.SHORT_RUN: "Replay more of the trace (a longer --window, or --loop), for {duration} or more.",
     Code.NO_PLATEAU: "Replay a part with one level (--window), and look at the timeline for what changed.",
     Code.FEW_SAMPLES: "Replay more of the trace (a longer --window, or --loop): {duration}.",
+    Code.INPUT_LENGTH: (
+        "Give the model's own tokenizer (--tokenizer), or use the completions endpoint. Recorded texts are sent as "
+        "they are, whatever the trace says of their length."
+    ),
     Code.CENSORED: "Raise --drain, or replay slower (a lower --speed).",
     Code.SIMULATOR_LATE: "Replay slower (a lower --speed), or use a machine with more cores.",
 }

@@ -1,5 +1,6 @@
 """Was a replay faithful: lateness against the moment a request could go, lengths, what was not sent, minutes."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from made import MS, S, plan, record, run, telemetry
 
 from loadgen.analysis.faithful import MINUTES_MAX, in_words
+from loadgen.analysis.findings import FINDINGS, TRY_REPLAYING, Code
 from loadgen.analysis.summary import summarise
+from loadgen.config import OPTIONS, REPLAY
 
 TOLD: dict[str, Any] = {"trace": "t.jsonl", "format": "Mooncake", "hit_rate_ideal": None, "rows_treated": {}}
 
@@ -134,3 +137,27 @@ def test_hit_rates_are_told_when_both_are_known() -> None:
     assert "Prefix hit rate 25.0 % of an ideal 50.0 %." in in_words(
         found | {"hit_rate_ideal": 0.5, "hit_rate_observed": 0.25}
     )
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_a_replay_is_advised_what_it_can_do(code: Code) -> None:
+    usual = FINDINGS[code][3]
+    advice = TRY_REPLAYING.get(code, usual)
+    assert set(re.findall(r"--[a-z-]+", advice)) <= {each.flag for each in OPTIONS if REPLAY in each.commands}
+    assert set(re.findall(r"{\w+}", advice)) <= set(re.findall(r"{\w+}", usual))
+    assert not re.search(r"[Ll]ower the rate|[Rr]un longer|warm-up", advice)
+
+
+def test_the_advice_to_a_replay_names_its_own_options() -> None:
+    rows = [answered(k, 100.0 * k) for k in range(20)]
+    few = {
+        name: next(
+            each["try_next"]
+            for each in summarise(run(rows, manifest, planned=plan([row["due_ns"] for row in rows])))["findings"]
+            if each["code"] == Code.FEW_SAMPLES
+        )
+        for name, manifest in (("run", {}), ("replay", {"replay": TOLD}))
+    }
+    assert few["run"].startswith("Run longer: at this rate about ")
+    assert few["replay"].startswith("Replay more of the trace (a longer --window, or --loop): at this rate about ")
+    assert "try_replaying" not in str(few)
