@@ -9,6 +9,13 @@ from loadgen.analysis.data import Columns
 from loadgen.analysis.sample import Bools, Floats
 
 
+def counted_by(columns: Columns) -> Any:
+    """Who counted each answer; `asked` also where an answer that ended for its length had as many events as were asked
+    for, which earlier versions wrote as `events`."""
+    agrees = (columns["finish_reason"] == "length") & (columns["output_tokens"] == columns["planned_output_tokens"])
+    return np.where(agrees & (columns["token_source"] == "events"), "asked", columns["token_source"])
+
+
 def token_source(sources: Any) -> str | None:
     """Who counted the output tokens: the one source, "mixed" for several, None when nothing was answered."""
     found = set(sources) - {""}
@@ -28,11 +35,12 @@ def lengths_section(columns: Columns, rows: Bools) -> dict[str, Any]:
         section[f"{side}_asked_mean"] = _mean(asked[both])
         section[f"{side}_obtained_mean"] = _mean(obtained[both])
         section[f"{side}_mismatch_share"] = _mean((asked != obtained)[both].astype(np.float64))
-    streamed_as_asked = rows & (columns["token_source"] == "asked") & (columns["token_events"] > 0)
+    sources = counted_by(columns)
+    streamed_as_asked = rows & (sources == "asked") & (columns["token_events"] > 0)
     as_asked = float(columns["output_tokens"][streamed_as_asked].sum())
     unseen = as_asked - float(columns["token_events"][streamed_as_asked].sum())
     return section | {
-        "token_sources": dict(Counter(columns["token_source"][rows].tolist())),  # who counted → how many requests
+        "token_sources": dict(Counter(sources[rows].tolist())),  # who counted → how many requests
         "asked_unseen_share": unseen / as_asked if as_asked else None,  # of those tokens: without an event of their own
         "empty_events": empty,
         "empty_share": empty / events if events else None,

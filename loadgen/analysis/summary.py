@@ -17,7 +17,7 @@ from loadgen.analysis.faithful import replay_section
 from loadgen.analysis.flow import Flow, flow_of
 from loadgen.analysis.gauges import http_section, server_section
 from loadgen.analysis.lag import lag_of
-from loadgen.analysis.lengths import lengths_section, token_source
+from loadgen.analysis.lengths import counted_by, lengths_section, token_source
 from loadgen.analysis.measurer import client_section
 from loadgen.analysis.metrics import (
     METRICS,
@@ -73,7 +73,7 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         **{name: rates[name].value if name in rates else None for name in _RATES},
         **batching,
         **counts_section(run, inside, unsent),
-        "token_source": token_source(columns["token_source"][ok]),
+        "token_source": token_source(counted_by(columns)[ok]),
         "lengths": lengths_section(columns, ok & inside),
         **_latencies(samples),
         "quantiles": {f"{name}_ms": _percents(samples[name]) for name in QUANTILES_OF},

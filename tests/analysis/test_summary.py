@@ -157,14 +157,26 @@ def test_who_counted_the_tokens() -> None:
 
 
 def test_who_counted_how_many_answers_and_what_no_event_showed() -> None:
-    """Of the completed: two as asked, 10 tokens of which 4 had an event; one by the server; one by its events."""
-    counted = [("asked", 5, 2), ("asked", 5, 2), ("usage", 9, 3), ("events", 3, 3)]
-    rows = [
-        record(k, k, tokens_ms=[k + 5 + at for at in range(events)], token_source=source, output_tokens=tokens)
-        for k, (source, tokens, events) in enumerate(counted)
+    """Of the completed: three as asked, 15 tokens of which 9 had an event (one of an older version, which wrote
+    `events`); one by the server; one by its events."""
+    counted = [
+        *(("asked", 5, 2, "length"), ("asked", 5, 2, "length"), ("events", 5, 5, "length")),
+        *(("usage", 9, 3, "length"), ("events", 3, 3, "stop")),
     ]
-    rows.append(record(4, 4, outcome="truncated", tokens_ms=[9], token_source="events"))
-    lengths = summarise(run(rows))["lengths"]
-    assert lengths["token_sources"] == {"asked": 2, "usage": 1, "events": 1}
-    assert lengths["asked_unseen_share"] == 0.6
+    rows = [
+        record(
+            k,
+            k,
+            tokens_ms=[k + 5 + at for at in range(events)],
+            token_source=source,
+            output_tokens=tokens,
+            finish_reason=reason,
+        )
+        for k, (source, tokens, events, reason) in enumerate(counted)
+    ]
+    rows.append(record(5, 5, outcome="truncated", tokens_ms=[9], token_source="events", finish_reason=None))
+    point = summarise(run(rows))
+    assert point["token_source"] == "mixed"
+    assert point["lengths"]["token_sources"] == {"asked": 3, "usage": 1, "events": 1}
+    assert point["lengths"]["asked_unseen_share"] == 0.4
     assert summarise(run(rows[:0]))["lengths"]["asked_unseen_share"] is None
