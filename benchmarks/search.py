@@ -2,8 +2,10 @@
 
     .venv/bin/python benchmarks/search.py > docs/results/search.md      # about 20 minutes of one core
     .venv/bin/python benchmarks/search.py --searches 20 --only mm1      # a look
+    .venv/bin/python benchmarks/search.py --engines                     # real engines on small budgets alone
 
-Everything is seeded: the same command prints the same tables. The servers are those of tests/search/queues.py. It must
+Everything is seeded: the same command prints the same tables. The servers are those of tests/search/queues.py and, with
+the timing of real ones, tests/search/engines.py. It must
 never feed the search anything but what a client could have seen.
 """
 
@@ -19,6 +21,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "search")]
 
+import engines as h200  # noqa: E402
 from queues import NS, Engine, Server, drive, md1, measure, mm1, s2l_lengths, slots, stepped  # noqa: E402
 
 from loadgen.analysis.attainment import attainments  # noqa: E402
@@ -201,6 +204,43 @@ def costs(names: list[str]) -> None:
         progress(f"{name}: cost")
 
 
+def engines(count: int) -> None:
+    print("\n## Engines as they were on an H200, with the budgets given there\n")
+    print(
+        "| engine | budget, s | capacity found | in the interval | error, median | a rate certainly stable | "
+        "of the capacity, median | the climb, s |\n|---|---|---|---|---|---|---|---|"
+    )
+    for title, make, budget_s in ENGINES:
+        truth = make().with_capacity_of_a_long_run(600, 1500.0).capacity
+        ran = [drive(server_of_a_search(make()), Limits(budget_s * NS), seed) for seed in range(count)]
+        stable = [answer.stable for answer, _ in ran if answer.stable is not None]
+        found = [each for each in stable if each.low is not None and each.high is not None and each.half > 0]
+        held = [answer.sustained / truth for answer, _ in ran if answer.sustained]
+        climb = [sum(j.duration_ns for p, j in made if p.purpose is Purpose.LADDER) / NS for _, made in ran]
+        figures = told(found, truth) if found else None
+        print(
+            f"| {title} | {budget_s:.0f} | {len(found)} of {count} | "
+            f"{'' if figures is None else f'{100 * figures.covers:.0f} % | {100 * figures.median:.1f} %'} | "
+            f"{len(held)} of {count} | {f'{np.median(held):.2f}' if held else ''} | {np.median(climb):.0f} |",
+            flush=True,
+        )
+        progress(f"{title}: {count} searches")
+
+
+def server_of_a_search(engine: Engine) -> Server:
+    """What only the first probe meets is met again in each search."""
+    return h200.warming_up(engine) if engine.name == "transformers" else engine  # type: ignore[return-value]
+
+
+ENGINES: list[tuple[str, Callable[[], Engine], float]] = [
+    ("transformers, S2S: 80 ms a step", h200.transformers, 90),
+    ("vLLM, S2L", lambda: h200.vllm("s2l"), 180),
+    ("vLLM, S2S: wanders by 10 %", lambda: h200.vllm("s2s"), 130),
+    ("DeepSpeed-MII, S2S", h200.mii, 80),
+    ("llama.cpp, S2S: 64 slots", h200.llamacpp, 100),
+]
+
+
 def _sweep(server: Server, case: Case, length: float, seed: int) -> Pairs:
     """Ten points of equal duration, `length` requests long at the capacity."""
     probes = [_probe(server, case, float(load), length, at_least=1.0) for load in GRID]
@@ -223,11 +263,16 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=200)
     parser.add_argument("--probes", type=int, default=100)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--engines", action="store_true")
     options = parser.parse_args()
+    if options.engines:
+        engines(options.searches)
+        return
     print(HEAD.format(searches=options.searches))
     verdicts(options.only, options.probes)
     costs(options.only)
     searches(options.only, options.searches)
+    engines(options.searches)
 
 
 HEAD = """# The search for the saturation point, against known truth

@@ -38,9 +38,7 @@ def _wandering(spread: float, rng: np.random.Generator) -> Iterator[float]:
         value = WANDERS * value + (1 - WANDERS**2) ** 0.5 * spread * rng.standard_normal()
 
 
-def engine(
-    name: str, dataset: str, *, host_ms: float, row_ms: float, seqs: int, wander: float = 0.0, capacity: float = 0.0
-) -> Engine:
+def engine(name: str, dataset: str, *, host_ms: float, row_ms: float, seqs: int, wander: float = 0.0) -> Engine:
     """`wander`: the standard deviation of a step's duration, as a share of it."""
     lengths = lengths_of(dataset)
 
@@ -58,7 +56,6 @@ def engine(
         build,
         lambda rng, n: lengths[rng.integers(0, len(lengths), n)],
         Workload(float(mean_input), float(mean_output)),
-        capacity,
     )
 
 
@@ -79,9 +76,13 @@ class WarmingUp:
         return one.run(probe, seed)
 
 
-def transformers() -> WarmingUp:
-    """80 ms a step whatever the batch, and slow at first: 111 req/s with a full batch."""
-    warm = engine("transformers", "s2s", host_ms=80, row_ms=0.05, seqs=256)
+def transformers() -> Engine:
+    """80 ms a step, nearly whatever the batch."""
+    return engine("transformers", "s2s", host_ms=80, row_ms=0.05, seqs=256)
+
+
+def warming_up(warm: Engine) -> WarmingUp:
+    """Four times as slow at first as transformers are."""
     return WarmingUp(warm, engine("cold", "s2s", host_ms=320, row_ms=0.05, seqs=256))
 
 
