@@ -76,6 +76,9 @@ def merged(samples: Sequence[Sample]) -> Sample:
     """One sample out of several."""
     if not samples:
         return Sample(np.empty(0))
+    if len(samples) > 2 and any(each.counts is not None for each in samples):  # all at once need seven times their room
+        half = len(samples) // 2
+        return merged([merged(samples[:half]), merged(samples[half:])])
     values = np.concatenate([each.values for each in samples])
     if all(each.counts is None for each in samples):
         values.sort()  # where it is: there may be a million
