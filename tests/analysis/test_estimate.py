@@ -42,6 +42,13 @@ def test_nothing_has_no_mean_and_no_percentile() -> None:
     assert merged([]).n == 0
 
 
+@given(st.lists(st.lists(st.integers(0, 20), max_size=8), min_size=1, max_size=9))
+def test_many_counted_samples_merge_to_what_they_all_hold(parts: list[list[int]]) -> None:
+    counted = [Sample(*np.unique(np.array(each, np.float64), return_counts=True)) for each in parts]
+    whole = merged(counted)
+    assert np.repeat(whole.values, whole.counts).tolist() == sorted(value for each in parts for value in each)
+
+
 # Printed tables of Student's t.
 @pytest.mark.parametrize(
     ("share", "freedom", "t"),

@@ -177,3 +177,15 @@ def test_the_parquet_file_holds_the_same_rows_in_groups(
     file = pq.ParquetFile(tmp_path / folder.PARQUET)
     assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [2, 2, 1]
     assert file.read().to_pylist() == rows(tmp_path)
+
+
+def test_groups_of_rows_grow_with_the_root_of_the_run() -> None:
+    """Seven times a group while it is packed, 47 kB of each until the end: no other size needs less of both."""
+
+    def needed(size: int, room: int) -> float:
+        return 7 * room + 47_000 * size / room
+
+    assert folder._room(0) == folder._room(100 << 20) == 1 << 20
+    for size in (1 << 30, 100 << 30):
+        room = folder._room(size)
+        assert needed(size, room) < min(needed(size, room // 2), needed(size, room * 2))
