@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from loadgen.errors import BadInputError
 from loadgen.trace import chains
@@ -94,7 +95,9 @@ def assemble(draft: Draft, survey: Survey, choices: Choices) -> Trace:
         survey.oddities.append(
             f"Rows that wait for the answer of a later row, and do not now: {len(moved) - len(joins):,}."
         )
-    texts = None if draft.texts is None else [draft.texts[k] for k in order]
+    texts = draft.texts
+    if texts is not None and not np.array_equal(order, np.arange(n)):
+        texts = [texts[k] for k in order.tolist()]
     return Trace(
         arrival_ns=arrival_ns,
         input_tokens=draft.input_tokens[order],
@@ -108,7 +111,7 @@ def assemble(draft: Draft, survey: Survey, choices: Choices) -> Trace:
         model=np.maximum(model, 0),
         row=draft.row[order],
         survey=survey,
-        models=models or ("",),
+        models=tuple(models.to_pylist()) or ("",),
         joins=joins,
         blocks=chains.take(draft.blocks, order) if draft.blocks is not None else None,
         texts=texts,
@@ -173,24 +176,20 @@ def _kept(values: Int64s | None, order: Int64s) -> Int64s:
     return column(len(order)) if values is None else values[order]
 
 
-def _numbers(names: Any, order: Int64s) -> tuple[Int64s, tuple[str, ...]]:
-    """(dense numbers in the order of first sight, the names); −1 where a name is None, negative or empty."""
+def _numbers(names: Any, order: Int64s) -> tuple[Int64s, Any]:
+    """(dense numbers in the order of first sight, the names in Arrow); −1 where a name is None, negative or empty."""
     if names is None:
-        return column(len(order)), ()
+        return column(len(order)), pa.array([], pa.string())
     array = names if isinstance(names, (pa.Array, pa.ChunkedArray)) else pa.array(names)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     encoded = array.take(pa.array(order)).dictionary_encode()
     found = np.asarray(encoded.indices.fill_null(UNKNOWN).to_numpy(zero_copy_only=False), np.int64)
-    values = encoded.dictionary.to_pylist()
-    silent = [k for k, value in enumerate(values) if value is None or value == "" or value == UNKNOWN]
-    if silent and not all(isinstance(value, str) and value == "" for value in values):
-        renumber = np.cumsum([k not in silent for k in range(len(values))]) - 1
-        renumber[silent] = UNKNOWN
-        found = np.where(found >= 0, np.append(renumber, UNKNOWN)[found], UNKNOWN)
-    elif silent:
-        found = column(len(order))
-    return found, tuple(str(value) for k, value in enumerate(values) if k not in silent)
+    values = encoded.dictionary
+    nothing = UNKNOWN if pa.types.is_integer(values.type) else ""
+    known = pc.not_equal(values, nothing).fill_null(False).to_numpy(zero_copy_only=False)
+    number = np.append(np.where(known, np.cumsum(known) - 1, UNKNOWN), UNKNOWN)  # the last is for what was null
+    return number[found], values.filter(pa.array(known))
 
 
 def _links(arrival_ns: Int64s, duration_ns: Int64s, session: Int64s) -> tuple[Int64s, Int64s, Int64s]:

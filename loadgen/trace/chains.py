@@ -81,37 +81,32 @@ def chain(offsets: Int64s, ids: Int64s) -> Int64s:
         ids = dense(ids)
         kinds = int(ids.max(initial=0)) + 1
     rows = np.flatnonzero(lengths)
-    so_far, chained = np.zeros(len(lengths), np.int64), np.empty_like(ids)
-    known, position = 0, 0
+    so_far, position = np.zeros(len(lengths), np.int64), 0
+    new = np.ones(len(ids), np.bool_)
+    again, sources = [], []  # places whose prefix has been there before, and where it was first
     while len(rows):
         places = offsets[rows] + position
         level = dense(so_far[rows] * kinds + ids[places])
-        so_far[rows], chained[places] = level, level + known  # ids of one level never meet another's
+        so_far[rows] = level
+        first = first_places(level)
+        later = np.ones(len(rows), np.bool_)
+        later[first] = False
+        new[places[later]] = False
+        again.append(places[later])
+        sources.append(places[first[level[later]]])
         position += 1
         with_others = np.bincount(level)[level] > 1
-        known += int(level.max()) + 1
-        alone = rows[~with_others]
-        rest = spread(offsets[alone] + position, lengths[alone] - position)
-        chained[rest] = np.arange(known, known + len(rest))
-        known += len(rest)
         rows = rows[with_others & (lengths[rows] > position)]
-    return _renumbered(chained, known)
+    chained: Int64s = np.cumsum(new) - 1
+    for places, source in zip(again, sources, strict=True):
+        chained[places] = chained[source]
+    return chained
 
 
 def spread(starts: Int64s, lengths: Int64s) -> Int64s:
     """The places starts[k] … starts[k] + lengths[k] − 1 of all k, one after the other."""
     begin = offsets_of(lengths)
     return np.repeat(starts - begin[:-1], lengths) + np.arange(begin[-1])
-
-
-def _renumbered(ids: Int64s, distinct: int) -> Int64s:
-    """`dense` of ids that are 0 … distinct − 1 already, in another order."""
-    first = np.empty(distinct, np.int64)
-    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)  # of several, the last assignment stays
-    new = np.zeros(len(ids), np.bool_)
-    new[first] = True
-    number: Int64s = (np.cumsum(new) - 1)[first][ids]
-    return number
 
 
 def take(blocks: Blocks, rows: Int64s) -> Blocks:

@@ -6,24 +6,31 @@ Contents stand in their order with a line between, so what grows by a turn keeps
 from typing import Any
 
 _PARTS = ("content", "text", "value", "parts")
+_DEPTH = 6
 
 
 def prompt_text(request: dict[str, Any]) -> str | None:
     """The prompt of an OpenAI or Anthropic request body; None where there is no text in it."""
-    found = request.get("messages", request.get("prompt", request.get("input")))
-    system = request.get("system")
-    pieces = [*text_pieces(system), *text_pieces(found)]
+    return text_of(request.get("system"), request.get("messages", request.get("prompt", request.get("input"))))
+
+
+def text_of(*contents: Any) -> str | None:
+    """All texts in strings, messages, parts, or lists of them; None where there is none."""
+    pieces: list[str] = []
+    for content in contents:
+        add_texts(pieces, content)
     return "\n".join(pieces) if pieces else None
 
 
-def text_pieces(content: Any, depth: int = 6) -> list[str]:
-    """All texts in a string, a message, a part, or lists of them; token ids and pictures have none."""
+def add_texts(pieces: list[str], content: Any, depth: int = _DEPTH) -> None:
+    """The texts in one of them go behind `pieces`; token ids and pictures have none."""
     if isinstance(content, str):
-        return [content] if content else []
-    if depth == 0:
-        return []
-    if isinstance(content, list):
-        return [piece for each in content for piece in text_pieces(each, depth - 1)]
-    if isinstance(content, dict):
-        return [piece for key in _PARTS if key in content for piece in text_pieces(content[key], depth - 1)]
-    return []
+        if content:
+            pieces.append(content)
+    elif depth and isinstance(content, list):
+        for each in content:
+            add_texts(pieces, each, depth - 1)
+    elif depth and isinstance(content, dict):
+        for key in _PARTS:
+            if key in content:
+                add_texts(pieces, content[key], depth - 1)

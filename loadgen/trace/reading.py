@@ -22,8 +22,9 @@ from loadgen.trace.table import Int64s
 
 TOKENS_MAX = 100_000_000  # of one request: what is beyond was never served, and sums stay far from 2⁶³
 HEAD_BYTES = 1 << 20  # a server writes much into its log before the first request
-_PIECE_BYTES = 1 << 22
+_PIECE_BYTES = 1 << 20  # with what becomes of it, about what a processor's cache holds
 _GZIP = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=TOKENS_MAX)]
 BlockId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -35,9 +36,9 @@ class Head:
     """What a format is told by: the first bytes, unpacked, and the names in a folder."""
 
     path: Path
-    data: bytes = b""
+    data: bytes = b""  # without a byte order mark
     names: tuple[str, ...] = ()
-    line: bytes = b""  # the first, without its end and a byte order mark
+    line: bytes = b""  # the first, without its end
     record: dict[str, Any] = field(default_factory=dict)  # the first line as a JSON object; empty where it is none
 
 
@@ -50,7 +51,8 @@ def head_of(path: Path) -> Head:
 
 
 def _told_by(path: Path, data: bytes) -> Head:
-    line = data.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
+    data = data.removeprefix(BYTE_ORDER_MARK)
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
     try:
         found = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -92,65 +94,22 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def pieces_of_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number of its first line, whole lines) of a text file, some megabytes at a time; the last may lack its end."""
-    number, rest = 1, b""
+def pieces_of_lines(path: Path) -> Iterator[tuple[range, bytes]]:
+    """(numbers of its lines, whole lines) of a text file, some megabytes at a time; the last line may lack its end."""
+    number, begun = 1, [b""]
     with open_bytes(path) as file:
         while piece := guarded(path, lambda: file.read(_PIECE_BYTES)):
-            if number == 1 and not rest:
-                piece = piece.removeprefix(b"\xef\xbb\xbf")
-            whole, newline, tail = piece.rpartition(b"\n")
-            if newline:
-                text = rest + whole + newline
-                yield number, text
-                number, rest = number + text.count(b"\n"), tail
+            if begun == [b""] and number == 1:
+                piece = piece.removeprefix(BYTE_ORDER_MARK)
+            if cut := piece.rfind(b"\n") + 1:
+                text = b"".join([*begun, memoryview(piece)[:cut]])
+                lines = range(number, number + text.count(b"\n"))
+                yield lines, text
+                number, begun = lines.stop, [piece[cut:]]
             else:
-                rest += tail
-        if rest:
-            yield number, rest
-
-
-def json_rows(
-    path: Path, kind: type[T], *, first: int = 1, torn: list[int] | None = None
-) -> Iterator[tuple[Sequence[int], list[T]]]:
-    """(lines, rows) of a JSONL file from line `first`, some megabytes at a time; empty lines are passed over.
-
-    A last line without its end that cannot be read is put into `torn` where that is given. Raises BadInputError.
-    """
-    decoder = msgspec.json.Decoder(kind, float_hook=Decimal)
-    for number, text in pieces_of_lines(path):
-        if number < first:  # only the first piece holds the head
-            skipped = text.split(b"\n", first - number)
-            number, text = first, skipped[-1] if len(skipped) > first - number else b""
-        try:
-            rows = decoder.decode_lines(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            yield _one_by_one(path, decoder, number, text, torn)
-        else:
-            lines: Sequence[int] = range(number, number + len(rows))
-            if len(rows) != text.count(b"\n") + (not text.endswith(b"\n")):
-                lines = [place for place, line in enumerate(text.split(b"\n"), number) if line.strip()]
-            if len(lines) == len(rows):
-                yield lines, rows
-            else:  # objects that go on over lines, or several in one
-                yield _one_by_one(path, decoder, number, text, torn)
-
-
-def _one_by_one(
-    path: Path, decoder: msgspec.json.Decoder[T], number: int, text: bytes, torn: list[int] | None
-) -> tuple[Sequence[int], list[T]]:
-    places, rows, lines = [], [], text.split(b"\n")
-    for place, line in enumerate(lines, number):
-        if not line.strip():
-            continue
-        try:
-            rows.append(decoder.decode(line))
-            places.append(place)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if torn is None or place != number + len(lines) - 1:
-                refuse(path, place, str(error).replace("`", "'").replace(" - at '$.", " at '") or "not JSON")
-            torn.append(place)
-    return places, rows
+                begun.append(piece)
+        if text := b"".join(begun):
+            yield range(number, number + 1), text
 
 
 def exact_ns(path: Path, values: Sequence[Decimal], lines: Sequence[int] | Int64s, digits: int) -> Int64s:
@@ -254,8 +213,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> Csv:
 def _refuse_csv(path: Path, words: str) -> NoReturn:
     """Find the line that Arrow does not take; it tells rows only when it reads with one thread."""
     width = 0
-    for number, text in pieces_of_lines(path):
-        for place, line in enumerate(text.removesuffix(b"\n").split(b"\n"), number):
+    for numbers, text in pieces_of_lines(path):
+        for place, line in zip(numbers, text.removesuffix(b"\n").split(b"\n"), strict=True):
             width = width or line.count(b",") + 1
             if (found := line.count(b",") + 1) != width:
                 refuse(path, place, f"{found} columns instead of {width}" if line.strip() else "it is empty")

@@ -8,6 +8,7 @@ Nothing is repaired here: rows stand in the order of their arrival times; what a
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,11 @@ class Survey:
     rows_read: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, rows: int | np.integer[Any] = 1) -> None:
+        """Some rows are no requests to replay; none of them is nothing to tell."""
+        if rows:
+            self.dropped[reason] = self.dropped.get(reason, 0) + int(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,18 +6,18 @@ are unknown, unless the caller says how many bytes to take for a token.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered
+from loadgen.trace.assemble import Choices, Draft, assemble
+from loadgen.trace.gather import together
 from loadgen.trace.reading import TOKENS_MAX, Head, pieces_of_lines
-from loadgen.trace.table import UNKNOWN, Survey, Trace
-from loadgen.trace.written import count, iso_ns, seconds_ns
-from loadgen.units import NS_PER_MS
+from loadgen.trace.table import UNKNOWN, Int64s, Survey, Trace, column
+from loadgen.trace.written import counts, durations_ns, instants_ns, iso_ns, names
 
 _COMBINED = re.compile(
     r"\S+ \S+ .*?\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
@@ -29,11 +29,12 @@ _MONTHS = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
+_MS_DIGITS = 6
 _TIME = re.compile(r"(?:\b(?:rt|request_time)[=:]\s*|(?:^|\s|\"))\"?(\d+\.\d{3})(?=\"|\s|$|,)")
 _LENGTH = re.compile(r"\b(?:rl|request_length)[=:]\s*\"?(\d+)")
 _ENVOY = re.compile(
     r'\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\] "([A-Z]+) (\S+) [^"]*" (\d{3}) \S+ '
-    r'(?:[^\s"]+ [^\s"]+ "[^"]*" )?(\d+|-) (\d+|-) (\d+|-) .*'
+    r'(?:[^\s"]+ [^\s"]+ "[^"]*" )?(\d+|-) (?:\d+|-) (\d+|-) .*'
 )
 _MODELS = re.compile(
     r"(?:completions?|responses|messages|generate(?:_stream)?|invocations|:(?:stream)?generatecontent)$", re.IGNORECASE
@@ -41,6 +42,7 @@ _MODELS = re.compile(
 _INPUTS = ("gen_ai.usage.input_tokens", "genai_tokens_input", "llm_input_token", "input_tokens")
 _OUTPUTS = ("gen_ai.usage.output_tokens", "genai_tokens_output", "llm_output_token", "output_tokens")
 _MODEL_NAMES = ("gen_ai.request.model", "genai_model_name", "model")
+_SESSIONS = ("session_id", "x-session-id")
 _ENVOY_KEYS = {"start_time", "response_code", "duration"}
 NOT_AN_ENTRY, NO_MODEL = "no entry of the log's form", "asks no model"
 
@@ -60,33 +62,41 @@ def _first_lines(head: Head) -> list[str]:
 def load_nginx(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Requests to a model are kept. Raises BadInputError where there is none."""
     survey.format = "nginx"
-    gathered, untimed = Gathered(head, survey), 0
-    for line, text in _lines(gathered):
-        match = _COMBINED.fullmatch(text)
-        end_ns = _stamp_ns(match[1]) if match else None
-        if match is None or end_ns is None:
-            gathered.drop(NOT_AN_ENTRY)
-            continue
-        if not _asks(gathered, match[2], match[3]):
-            continue
-        rest = match[6].split('"', 4)[-1] if match[6].count('"') >= 4 else match[6]  # behind referer and agent
-        took = _TIME.search(rest)
-        length = _LENGTH.search(rest) if choices.bytes_per_token is not None else None
-        duration_ns = int(took[1].replace(".", "")) * NS_PER_MS if took and len(took[1]) < 16 else UNKNOWN
-        untimed += took is None
-        gathered.add(
-            line,
-            end_ns - max(duration_ns, 0),
-            duration_ns=duration_ns,
-            status=int(match[4]),
-            input_tokens=_tokens(length[1] if length else None, choices),
+    pieces, untimed = [], 0
+    for lines, entries in _lines(head, survey):
+        rows: list[tuple[int, int, str, str | None, str | None]] = []
+        for line, text in zip(lines, entries, strict=True):
+            match = _COMBINED.fullmatch(text)
+            end_ns = _stamp_ns(match[1]) if match else None
+            if match is None or end_ns is None:
+                survey.drop(NOT_AN_ENTRY)
+            elif not asks_model(match[2], match[3]):
+                survey.drop(NO_MODEL)
+            else:
+                rest = match[6].split('"', 4)[-1] if match[6].count('"') >= 4 else match[6]  # behind referer and agent
+                took = _TIME.search(rest)
+                length = _LENGTH.search(rest) if choices.bytes_per_token is not None else None
+                took_ms = took and took[1].replace(".", "")
+                rows.append((line, end_ns, match[4], took_ms, length and length[1]))
+        numbers, ends_ns, status, took_ms, sizes = _columns(rows, 5)
+        durations = durations_ns(took_ms, _MS_DIGITS)
+        untimed += list(took_ms).count(None)
+        pieces.append(
+            Draft(
+                at_ns=np.array(ends_ns, np.int64) - np.maximum(durations, 0),
+                row=np.array(numbers, np.int64),
+                input_tokens=_tokens(sizes, choices),
+                output_tokens=column(len(rows)),
+                duration_ns=durations,
+                status=np.array(status, np.int64),
+            )
         )
     survey.oddities.append("The log has whole seconds: what came within one second is in no order.")
     if untimed:
         survey.oddities.append(
             f"Entries without $request_time, whose time is that of the END: {untimed:,}. Log it to know the start."
         )
-    return _finish(gathered, choices)
+    return _finish(together(pieces), survey, choices)
 
 
 @lru_cache(maxsize=4096)
@@ -99,45 +109,56 @@ def _stamp_ns(text: str) -> int | None:
 def load_envoy(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Requests to a model are kept. Raises BadInputError where there is none."""
     survey.format = "Envoy"
-    gathered = Gathered(head, survey, names=("start_time", ""))
-    for line, text in _lines(gathered):
-        match = _ENVOY.fullmatch(text)
-        if match is not None:
-            if _asks(gathered, match[2], match[3]):
-                gathered.add_said(
-                    line,
-                    match[1],
-                    input_tokens=_tokens(match[5], choices),
-                    duration_ns=seconds_ns(match[7], 6),
-                    status=int(match[4]),
-                )
-            continue
-        entry = _envoy(text)
-        if entry is None:
-            gathered.drop(NOT_AN_ENTRY)
-        elif _asks(gathered, str(entry.get("method", "POST")), str(entry.get("path", entry.get("x-envoy-path", "")))):
-            sizes = [count(head, line, _any(entry, names), "tokens") for names in (_INPUTS, _OUTPUTS)]
-            status = count(head, line, entry.get("response_code"), "response_code")
-            received = entry.get("bytes_received")
-            gathered.add_said(
-                line,
-                entry.get("start_time"),
-                input_tokens=sizes[0] if sizes[0] >= 0 else _tokens(received, choices),
-                output_tokens=sizes[1],
-                duration_ns=seconds_ns(entry.get("duration"), 6),
-                status=status if 0 <= status <= 999 else 0,
-                model=_any(entry, _MODEL_NAMES),
-                session=entry.get("session_id", entry.get("x-session-id")),
-            )
-    return _finish(gathered, choices)
+    pieces = []
+    for lines, entries in _lines(head, survey):
+        rows: list[tuple[Any, ...]] = []
+        for line, text in zip(lines, entries, strict=True):
+            match = _ENVOY.fullmatch(text)
+            if match is not None:
+                said, method, path, *told = *match.groups(), None, None, None, None
+            elif (entry := _envoy(text)) is not None:
+                said, method, path, *told = _told(entry)
+            else:
+                survey.drop(NOT_AN_ENTRY)
+                continue
+            if asks_model(method, path):
+                rows.append((line, said, *told))
+            else:
+                survey.drop(NO_MODEL)
+        pieces.append(_envoys(head, choices, rows))
+    return _finish(together(pieces), survey, choices)
 
 
-def _lines(gathered: Gathered) -> Iterator[tuple[int, str]]:
-    for number, piece in pieces_of_lines(gathered.head.path):
-        for line, text in enumerate(piece.split(b"\n"), number):
-            if text.strip():
-                gathered.survey.rows_read += 1
-                yield line, text.decode(errors="replace").rstrip("\r")
+def _envoys(head: Head, choices: Choices, rows: list[tuple[Any, ...]]) -> Draft:
+    lines, said, status, received, took_ms, inputs, outputs, models, sessions = _columns(rows, 9)
+    numbers = counts(head, lines, status, "response_code")
+    tokens = counts(head, lines, inputs, "tokens")
+    return Draft(
+        at_ns=instants_ns(head, lines, said, "start_time"),
+        row=np.array(lines, np.int64),
+        input_tokens=np.where(tokens >= 0, tokens, _tokens(received, choices)),
+        output_tokens=counts(head, lines, outputs, "tokens"),
+        duration_ns=durations_ns(took_ms, _MS_DIGITS),
+        status=np.where((numbers >= 0) & (numbers <= 999), numbers, 0),
+        session=names(sessions),
+        model=names(models),
+    )
+
+
+def _lines(head: Head, survey: Survey) -> Iterator[tuple[list[int], list[str]]]:
+    """(numbers, texts) of the lines with something in them, some megabytes at a time."""
+    for numbers, piece in pieces_of_lines(head.path):
+        found = [
+            (number, text.rstrip("\r"))
+            for number, text in zip(numbers, piece.decode(errors="replace").split("\n"), strict=False)
+            if text.strip()
+        ]
+        survey.rows_read += len(found)
+        yield [number for number, _ in found], [text for _, text in found]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) or [()] * width
 
 
 def _envoy(text: str) -> dict[str, Any] | None:
@@ -151,6 +172,19 @@ def _envoy(text: str) -> dict[str, Any] | None:
     return None
 
 
+def _told(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """Time, method, path; status, bytes, ms, tokens of prompt and answer, model, session."""
+    return (
+        entry.get("start_time"),
+        str(entry.get("method", "POST")),
+        str(entry.get("path", entry.get("x-envoy-path", ""))),
+        entry.get("response_code"),
+        entry.get("bytes_received"),
+        entry.get("duration"),
+        *(_any(entry, each) for each in (_INPUTS, _OUTPUTS, _MODEL_NAMES, _SESSIONS)),
+    )
+
+
 def _any(entry: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((entry[name] for name in names if entry.get(name) not in (None, "", "-")), None)
 
@@ -161,24 +195,19 @@ def asks_model(method: str, path: str) -> bool:
     return method == "POST" and _MODELS.search(path.partition("?")[0].rstrip("/")) is not None
 
 
-def _asks(gathered: Gathered, method: str, path: str) -> bool:
-    asks = asks_model(method, path)
-    if not asks:
-        gathered.drop(NO_MODEL)
-    return asks
+def _tokens(sizes: Sequence[Any], choices: Choices) -> Int64s:
+    """Bytes of requests as tokens, where the caller said how."""
+    per = choices.bytes_per_token
+    if per is None:
+        return column(len(sizes))
+    known = (int(text) if text.isdigit() and len(text) <= 15 else UNKNOWN for text in map(str, sizes))
+    return np.array([UNKNOWN if n < 0 else min(max(1, round(n / per)), TOKENS_MAX) for n in known], np.int64)
 
 
-def _tokens(size: Any, choices: Choices) -> int:
-    """Bytes of a request as tokens, where the caller said how."""
-    if choices.bytes_per_token is None or not str(size).isdigit() or len(str(size)) > 15:
-        return UNKNOWN
-    return min(max(1, round(int(str(size)) / choices.bytes_per_token)), TOKENS_MAX)
-
-
-def _finish(gathered: Gathered, choices: Choices) -> Trace:
-    known = sum(each >= 0 for each in gathered.input_tokens)
+def _finish(draft: Draft, survey: Survey, choices: Choices) -> Trace:
+    known = (draft.input_tokens >= 0).any()
     if known and choices.bytes_per_token is not None:
-        gathered.survey.oddities.append(f"Input tokens are a guess: {choices.bytes_per_token:g} bytes each.")
-    elif not known and gathered.at_ns:
-        gathered.survey.oddities.append("Lengths in tokens are not in the log.")
-    return assemble(gathered.draft(), gathered.survey, choices)
+        survey.oddities.append(f"Input tokens are a guess: {choices.bytes_per_token:g} bytes each.")
+    elif not known and len(draft.at_ns):
+        survey.oddities.append("Lengths in tokens are not in the log.")
+    return assemble(draft, survey, choices)

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.idlists import id_lists
-from loadgen.trace.reading import Head, Tokens, exact_ns, json_rows
+from loadgen.trace.jsonrows import json_rows
+from loadgen.trace.reading import Head, Tokens, exact_ns
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace
 
 BLOCK_TOKENS = 16
@@ -38,9 +39,8 @@ def matches(head: Head) -> bool:
 
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every row is kept. Raises BadInputError with the line."""
-    pieces = list(_columns(head))
     row, at_ns, inputs, outputs, chat, mother, lengths, ids = (
-        np.concatenate(each) for each in zip(*pieces, strict=True)
+        np.concatenate(each) for each in zip(*_columns(head), strict=True)
     )
     survey.rows_read = len(row)
     offsets = chains.offsets_of(lengths)
@@ -87,5 +87,7 @@ def _roots(parent: Int64s) -> Int64s:
     """The row that each conversation began with; each step doubles the way up, so a circle ends too."""
     up = np.where(parent >= 0, parent, np.arange(len(parent)))
     for _ in range(len(parent).bit_length() + 1):
-        up = up[up]
+        below, up = up, up[up]
+        if np.array_equal(below, up):
+            break
     return up

@@ -3,22 +3,27 @@
 What a gateway answered from its own cache never reached a model and is dropped; so is what is no generation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import FAILED, Gathered, by_line, records
+from loadgen.trace.assemble import Choices, Draft, assemble
+from loadgen.trace.gather import FAILED, together
+from loadgen.trace.jsonrows import record_rows, told
 from loadgen.trace.messages import prompt_text
-from loadgen.trace.reading import Head, json_rows
-from loadgen.trace.table import Survey, Trace
-from loadgen.trace.written import count, counts, mapping, seconds_ns
+from loadgen.trace.reading import Head
+from loadgen.trace.table import Int64s, Survey, Trace, column
+from loadgen.trace.written import count, counts, durations_ns, instants_ns, mapping, names, spans_ns, texts
 
+_STARTS, _PYTHONIC = ("startTime", "endTime"), ("start_time", "end_time")
 _MS_DIGITS = 6
 _GENERATES = ("completion", "responses", "messages", "generate")
 _NO_CACHE = "00000000-0000-0000-0000-000000000000"
+_LIST = "data"  # the key of the records where they stand in one object
 _NOTHING = (None, "", "{}", "[]")
 _BRIEF = 40
 
@@ -46,18 +51,19 @@ def _litellm_dropped(row: LiteLLM) -> str | None:
     return "answered from the gateway's cache" if row.cache_hit and str(row.cache_hit).lower() == "true" else None
 
 
-def _litellm(gathered: Gathered, lines: Sequence[int], rows: list[LiteLLM]) -> None:
-    head = gathered.head
-    gathered.extend(
-        lines,
-        [row.startTime for row in rows],
-        [row.endTime for row in rows],
+def _litellm(head: Head, lines: Sequence[int], rows: list[LiteLLM]) -> Draft:
+    starts, ends = ([getattr(row, name) for row in rows] for name in _STARTS)
+    at_ns, duration_ns = spans_ns(head, lines, starts, ends, _STARTS)
+    return Draft(
+        at_ns=at_ns,
+        row=np.array(lines, np.int64),
         input_tokens=counts(head, lines, [row.prompt_tokens for row in rows], "prompt_tokens"),
         output_tokens=counts(head, lines, [row.completion_tokens for row in rows], "completion_tokens"),
-        session=[row.session_id or row.trace_id for row in rows],
-        model=[row.model for row in rows],
-        status=[FAILED if row.status == "failure" else 200 for row in rows],
-        text=[_text(row.messages) for row in rows],
+        duration_ns=duration_ns,
+        session=names([row.session_id or row.trace_id for row in rows]),
+        model=names([row.model for row in rows]),
+        status=np.array([FAILED if row.status == "failure" else 200 for row in rows], np.int64),
+        texts=texts([_text(row.messages) for row in rows]),
     )
 
 
@@ -90,21 +96,21 @@ def _langfuse_dropped(row: Langfuse) -> str | None:
     return None if row.type == "GENERATION" else f"type {str(row.type)[:_BRIEF]}"
 
 
-def _langfuse(gathered: Gathered, lines: Sequence[int], rows: list[Langfuse]) -> None:
+def _langfuse(head: Head, lines: Sequence[int], rows: list[Langfuse]) -> Draft:
     """The tokens of the prompt are all whose name says input, cached ones too."""
+    starts, ends = told(rows, ("start_time", "startTime")), told(rows, ("end_time", "endTime"))
+    at_ns, duration_ns = spans_ns(head, lines, starts, ends, _PYTHONIC)
     usages = [mapping(row.usage_details or row.usageDetails or row.usage) for row in rows]
-    inputs = [row.promptTokens if row.prompt_tokens is None else row.prompt_tokens for row in rows]
-    outputs = [row.completionTokens if row.completion_tokens is None else row.completion_tokens for row in rows]
-    gathered.extend(
-        lines,
-        [row.start_time or row.startTime for row in rows],
-        [row.end_time or row.endTime for row in rows],
-        input_tokens=_sums(gathered.head, lines, usages, "input", inputs),
-        output_tokens=_sums(gathered.head, lines, usages, "output", outputs),
-        session=[row.session_id or row.sessionId or row.trace_id or row.traceId for row in rows],
-        model=[row.provided_model_name or row.model for row in rows],
-        status=[FAILED if row.level == "ERROR" else 200 for row in rows],
-        text=[_text(row.input) for row in rows],
+    return Draft(
+        at_ns=at_ns,
+        row=np.array(lines, np.int64),
+        input_tokens=_sums(head, lines, usages, "input", told(rows, ("prompt_tokens", "promptTokens"))),
+        output_tokens=_sums(head, lines, usages, "output", told(rows, ("completion_tokens", "completionTokens"))),
+        duration_ns=duration_ns,
+        session=names(told(rows, ("session_id", "sessionId", "trace_id", "traceId"))),
+        model=names(told(rows, ("provided_model_name", "model"))),
+        status=np.array([FAILED if row.level == "ERROR" else 200 for row in rows], np.int64),
+        texts=texts([_text(row.input) for row in rows]),
     )
 
 
@@ -135,54 +141,46 @@ def _helicone_dropped(row: Helicone) -> str | None:
     return "answered from the gateway's cache" if cached else None
 
 
-def _helicone(gathered: Gathered, lines: Sequence[int], rows: list[Helicone]) -> None:
+def _helicone(head: Head, lines: Sequence[int], rows: list[Helicone]) -> Draft:
     """Anthropic's prompt_tokens leave the cached ones out."""
-    head = gathered.head
     inputs = counts(head, lines, [row.prompt_tokens for row in rows], "prompt_tokens")
     for place, row in enumerate(rows):
         if row.provider is not None and inputs[place] >= 0 and str(row.provider).upper() == "ANTHROPIC":
             cached = (row.prompt_cache_read_tokens, row.prompt_cache_write_tokens)
             inputs[place] += sum(max(0, count(head, lines[place], each, "prompt_cache tokens")) for each in cached)
-    statuses = counts(head, lines, [row.response_status for row in rows], "response_status")
+    status = counts(head, lines, [row.response_status for row in rows], "response_status")
     properties = [mapping(row.request_properties or row.properties) for row in rows]
-    gathered.extend(
-        lines,
-        [row.request_created_at for row in rows],
+    sessions = [each.get("Helicone-Session-Id") or row.session_id for each, row in zip(properties, rows, strict=True)]
+    return Draft(
+        at_ns=instants_ns(head, lines, [row.request_created_at for row in rows], "request_created_at"),
+        row=np.array(lines, np.int64),
         input_tokens=inputs,
         output_tokens=counts(head, lines, [row.completion_tokens for row in rows], "completion_tokens"),
-        duration_ns=[seconds_ns(row.latency if row.delay_ms is None else row.delay_ms, _MS_DIGITS) for row in rows],
-        session=[told.get("Helicone-Session-Id") or row.session_id for told, row in zip(properties, rows, strict=True)],
-        model=[row.request_model or row.model for row in rows],
-        status=[each if 100 <= each <= 599 else FAILED if each >= 0 else 200 for each in statuses],
-        text=[_text(row.request_body) for row in rows],
+        duration_ns=durations_ns(told(rows, ("delay_ms", "latency")), _MS_DIGITS),
+        session=names(sessions),
+        model=names(told(rows, ("request_model", "model"))),
+        status=np.where((status >= 100) & (status <= 599), status, np.where(status >= 0, FAILED, 200)),
+        texts=texts([_text(row.request_body) for row in rows]),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The keys that tell it, its names of start and end, a record, why one is dropped, what makes columns of many."""
+    """The keys that tell it, a record, why one is dropped, what makes columns of many."""
 
     keys: frozenset[str]
-    moments: tuple[str, str]
     kind: type[msgspec.Struct]
     dropped: Callable[[Any], str | None]
-    read: Callable[[Gathered, Sequence[int], Any], None]
+    read: Callable[[Head, Sequence[int], Any], Draft]
 
 
-_STARTS, _PYTHONIC = ("startTime", "endTime"), ("start_time", "end_time")
 GATEWAYS: dict[str, Gateway] = {
     "LiteLLM": Gateway(
-        frozenset({"startTime", "prompt_tokens", "completion_tokens"}), _STARTS, LiteLLM, _litellm_dropped, _litellm
+        frozenset({"startTime", "prompt_tokens", "completion_tokens"}), LiteLLM, _litellm_dropped, _litellm
     ),
-    "Langfuse": Gateway(
-        frozenset({"type", "start_time", "trace_id"}), _PYTHONIC, Langfuse, _langfuse_dropped, _langfuse
-    ),
-    "Langfuse (API)": Gateway(
-        frozenset({"type", "startTime", "traceId"}), _STARTS, Langfuse, _langfuse_dropped, _langfuse
-    ),
-    "Helicone": Gateway(
-        frozenset({"request_created_at"}), ("request_created_at", ""), Helicone, _helicone_dropped, _helicone
-    ),
+    "Langfuse": Gateway(frozenset({"type", "start_time", "trace_id"}), Langfuse, _langfuse_dropped, _langfuse),
+    "Langfuse (API)": Gateway(frozenset({"type", "startTime", "traceId"}), Langfuse, _langfuse_dropped, _langfuse),
+    "Helicone": Gateway(frozenset({"request_created_at"}), Helicone, _helicone_dropped, _helicone),
 }
 
 
@@ -194,55 +192,38 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Generations are kept. Raises BadInputError with the line or the number of the record."""
     name = survey.format = _gateway(head) or ""
     gateway = GATEWAYS[name]
-    gathered = Gathered(head, survey, names=gateway.moments)
-    for lines, rows in _pieces(head, gateway.kind):
+    pieces = []
+    for lines, rows in record_rows(head, gateway.kind, _LIST):
         survey.rows_read += len(rows)
         reasons = [gateway.dropped(row) for row in rows]
-        for reason in reasons:
-            if reason is not None:
-                gathered.drop(reason)
         kept = [place for place, reason in enumerate(reasons) if reason is None]
-        whole = len(kept) == len(rows)
-        gateway.read(
-            gathered,
-            lines if whole else [lines[place] for place in kept],
-            rows if whole else [rows[place] for place in kept],
-        )
-    return assemble(gathered.draft(), survey, choices)
-
-
-def _pieces(head: Head, kind: type[msgspec.Struct]) -> Iterator[tuple[Sequence[int], list[Any]]]:
-    """(lines, rows) of JSONL some megabytes at a time, of an array all at once."""
-    if by_line(head, "data"):
-        yield from json_rows(head.path, kind)
-    else:
-        found = list(records(head, "data"))
-        names = kind.__struct_fields__
-        yield (
-            [place for place, _ in found],
-            [kind(**{name: held[name] for name in names if name in held}) for _, held in found],
-        )
+        if len(kept) < len(rows):
+            for reason, times in Counter(reasons).items():
+                survey.drop(reason or "", 0 if reason is None else times)
+            lines, rows = [lines[place] for place in kept], [rows[place] for place in kept]
+        pieces.append(gateway.read(head, lines, rows))
+    return assemble(together(pieces), survey, choices)
 
 
 def _gateway(head: Head) -> str | None:
     """By the keys of the first object, wherever in its array it stands."""
     seen = set(head.record)
-    if not seen and head.data.lstrip()[:1] in (b"[", b"{"):
+    if (not seen or _LIST in seen) and head.data.lstrip()[:1] in (b"[", b"{"):
         seen = {key for each in GATEWAYS.values() for key in each.keys if f'"{key}"'.encode() in head.data}
     return next((name for name, each in GATEWAYS.items() if each.keys <= seen), None)
 
 
-def _sums(head: Head, lines: Sequence[int], usages: list[dict[str, Any]], part: str, otherwise: list[Any]) -> list[int]:
+def _sums(head: Head, lines: Sequence[int], usages: list[dict[str, Any]], part: str, otherwise: list[Any]) -> Int64s:
     """Per row all counts whose name has `part` in it, together; where there is none, what is told otherwise."""
-    found = counts(head, lines, [usage.get(part) for usage in usages], part)
-    for place, usage in enumerate(usages):
-        names = [name for name in usage if part in str(name)]
-        if names != [part]:
-            known = [each for name in names if (each := count(head, lines[place], usage[name], name)) >= 0]
-            found[place] = sum(known) if known else count(head, lines[place], otherwise[place], part)
-        elif found[place] < 0:
-            found[place] = count(head, lines[place], otherwise[place], part)
-    return found
+    total, known = column(len(lines), 0), np.zeros(len(lines), np.bool_)
+    for name in sorted({each for form in set(map(tuple, usages)) for each in form if part in each}):
+        found = counts(head, lines, [usage.get(name) for usage in usages], name)
+        total, known = total + np.maximum(found, 0), known | (found >= 0)
+    rest = np.flatnonzero(~known)
+    if len(rest):
+        lines, otherwise = [lines[k] for k in rest.tolist()], [otherwise[k] for k in rest.tolist()]
+        total[rest] = counts(head, lines, otherwise, part)
+    return total
 
 
 def _text(held: Any) -> str | None:

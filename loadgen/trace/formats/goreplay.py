@@ -7,26 +7,45 @@ and never kept. Bodies may be chunked and compressed; what unpacks to too much i
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from loadgen.trace.assemble import Choices, assemble
+from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.formats.access import NO_MODEL, asks_model
-from loadgen.trace.gather import Gathered
-from loadgen.trace.messages import prompt_text
+from loadgen.trace.gather import together
+from loadgen.trace.jsonrows import told
+from loadgen.trace.messages import text_of
 from loadgen.trace.reading import Head, guarded, open_bytes, refuse
-from loadgen.trace.table import UNKNOWN, Survey, Trace
-from loadgen.trace.written import count
+from loadgen.trace.table import UNKNOWN, Survey, Trace, column
+from loadgen.trace.written import NS_MAX, count, names, texts
 
 SEPARATOR = "\n🐵🙈🙉\n".encode()
 _BODY_MAX = 64 << 20
-_PIECE = 1 << 20
-_META = re.compile(rb"([123]) ([0-9a-fA-F]{8,64}) (\d{1,19})(?: (-?\d{1,19}))?")
-_REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]")
+_PIECE = 1 << 18
+_META = re.compile(  # GoReplay's own line, and the request's
+    rb"[^\S\n]*([123]) ([0-9a-fA-F]{8,64}) (\d{1,19})(?: (-?\d{1,19}))?[^\S\n]*(?:\n|$)(?:([A-Z]+) (\S+) HTTP/1\.[01])?"
+)
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]*\r\n")
+
+
+class Body(msgspec.Struct, gc=False):
+    """What a request asks, as far as it is read."""
+
+    model: Any = None
+    system: Any = None
+    messages: Any = None
+    prompt: Any = None
+    input: Any = None
+    session_id: Any = None
+    conversation: Any = None
+
+
+_BODY = msgspec.json.Decoder(Body)
 
 
 def matches(head: Head) -> bool:
@@ -36,102 +55,125 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Requests to a model are kept. Raises BadInputError with the number of the record."""
     survey.format = "GoReplay"
-    gathered = Gathered(head, survey)
-    places: dict[bytes, int] = {}
-    for number, record in _records(head):
-        survey.rows_read += 1
-        first, _, payload = record.partition(b"\n")
-        meta = _META.fullmatch(first.strip())
-        if meta is None:
-            refuse(head.path, number, "a record without GoReplay's first line (counted in records)")
-        if meta[1] == b"1":
-            if _request(gathered, number, int(meta[3]), payload):
-                places[meta[2]] = len(gathered.at_ns) - 1
-        elif meta[1] == b"3":
-            gathered.drop("an answer of a replay")
-        elif meta[2] in places:
-            took = int(meta[4] or 0) or int(meta[3])
-            _response(gathered, places[meta[2]], took, payload)
-            gathered.drop("an answer, joined with its request")
-        else:
-            gathered.drop("an answer without its request")
-    if not any(each >= 0 for each in gathered.input_tokens):
+    pieces: list[Draft] = []
+    places: dict[bytes, int] = {}  # of each request that is kept, by its id
+    answers: list[tuple[int, ...]] = []
+    kept = 0
+    for numbers, records in _records(head):
+        asked: list[tuple[int, int, Body]] = []
+        for number, record in zip(numbers, records, strict=True):
+            meta = _META.match(record)
+            if meta is None:
+                refuse(head.path, number, "a record without GoReplay's first line (counted in records)")
+            kind, name, time, took, method, path = meta.groups()
+            if kind == b"1":
+                body = _asked(record, meta.end(), method, path)
+                if isinstance(body, Body):
+                    places[name] = kept + len(asked)
+                    asked.append((number, int(time), body))
+                else:
+                    survey.drop(body)
+            elif kind == b"3":
+                survey.drop("an answer of a replay")
+            elif name in places:
+                took_ns = int(took or 0) or int(time)
+                answers.append((places[name], took_ns, *_answered(head, number, record[meta.end() :])))
+                survey.drop("an answer, joined with its request")
+            else:
+                survey.drop("an answer without its request")
+        survey.rows_read += len(records)
+        kept += len(asked)
+        pieces.append(_draft(asked))
+    draft = together(pieces)
+    _join(draft, answers)
+    if not (draft.input_tokens >= 0).any():
         survey.oddities.append("Lengths in tokens are not recorded; the texts are.")
-    return assemble(gathered.draft(), survey, choices)
+    return assemble(draft, survey, choices)
 
 
-def _records(head: Head) -> Iterator[tuple[int, bytes]]:
-    """(number, bytes) of each record; a file of any size."""
+def _records(head: Head) -> Iterator[tuple[range, list[bytes]]]:
+    """(numbers, bytes) of the records, some megabytes at a time."""
     number, rest = 1, b""
     with open_bytes(head.path) as file:
         while piece := guarded(head.path, lambda: file.read(_PIECE)):
             *whole, rest = (rest + piece).split(SEPARATOR)
-            for record in whole:
-                yield number, record
-                number += 1
+            yield range(number, number + len(whole)), whole
+            number += len(whole)
             if len(rest) > 2 * _BODY_MAX:
                 refuse(head.path, number, "a record of more than 128 MiB (counted in records)")
     if rest.strip():
-        yield number, rest
+        yield range(number, number + 1), [rest]
 
 
-def _request(gathered: Gathered, number: int, at_ns: int, payload: bytes) -> bool:
-    begin = _REQUEST.match(payload)
-    if begin is None:
-        gathered.drop("no HTTP request")
-        return False
-    if not asks_model(begin[1].decode(), begin[2].decode(errors="replace")):
-        gathered.drop(NO_MODEL)
-        return False
-    body = _json(payload)
-    if body is None:
-        gathered.drop("a body that is no JSON")
-        return False
-    prompt = body.get("prompt")
-    ids = isinstance(prompt, list) and prompt and all(isinstance(each, int) for each in prompt)
-    gathered.add(
-        number,
-        at_ns,
-        input_tokens=len(prompt) if ids else UNKNOWN,  # type: ignore[arg-type]
-        model=body.get("model"),
-        session=body.get("session_id", body.get("conversation")),
-        text=prompt_text(body),
+def _asked(record: bytes, start: int, method: bytes | None, path: bytes) -> Body | str:
+    """What a request asks, or why it is none to replay."""
+    if method is None:
+        return "no HTTP request"
+    if not _asks(method, path):
+        return NO_MODEL
+    try:
+        return _BODY.decode(_body(record, start) or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "a body that is no JSON"
+
+
+@lru_cache(maxsize=4096)
+def _asks(method: bytes, path: bytes) -> bool:
+    return asks_model(method.decode(), path.decode(errors="replace"))
+
+
+def _draft(asked: list[tuple[int, int, Body]]) -> Draft:
+    numbers, times, bodies = list(zip(*asked, strict=True)) or [(), (), ()]
+    contents = told(bodies, ("messages", "prompt", "input"))
+    return Draft(
+        at_ns=np.minimum(np.array(times, np.uint64), NS_MAX).astype(np.int64),  # at most 19 digits
+        row=np.array(numbers, np.int64),
+        input_tokens=np.array([_ids(body.prompt) if body.prompt else UNKNOWN for body in bodies], np.int64),
+        output_tokens=column(len(asked)),
+        duration_ns=column(len(asked)),
+        status=column(len(asked), 200),
+        session=names(told(bodies, ("session_id", "conversation"))),
+        model=names([body.model for body in bodies]),
+        texts=texts([text_of(body.system, content) for body, content in zip(bodies, contents, strict=True)]),
     )
-    return True
 
 
-def _response(gathered: Gathered, place: int, took_ns: int, payload: bytes) -> None:
-    """Status, duration and usage of an answer, streamed or not."""
+def _ids(prompt: Any) -> int:
+    """The length of a prompt of token ids."""
+    return len(prompt) if isinstance(prompt, list) and all(isinstance(each, int) for each in prompt) else UNKNOWN
+
+
+def _answered(head: Head, number: int, payload: bytes) -> tuple[int, int, int]:
+    """(status, prompt's length, answer's length) of an answer, streamed or not."""
     status = _STATUS.match(payload)
-    gathered.status[place] = int(status[1]) if status else 0
-    gathered.duration_ns[place] = took_ns if took_ns < 2**62 else UNKNOWN
     found = _USAGE.findall(_body(payload) or b"")
     try:
         usage = msgspec.json.decode(found[-1]) if found else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         usage = {}
-    head, line = gathered.head, gathered.row[place]
-    prompt = count(head, line, usage.get("prompt_tokens", usage.get("input_tokens")), "prompt_tokens")
-    gathered.input_tokens[place] = prompt if prompt >= 0 else gathered.input_tokens[place]
-    answer = usage.get("completion_tokens", usage.get("output_tokens"))
-    gathered.output_tokens[place] = count(head, line, answer, "completion_tokens")
+    return (
+        int(status[1]) if status else 0,
+        count(head, number, usage.get("prompt_tokens", usage.get("input_tokens")), "prompt_tokens"),
+        count(head, number, usage.get("completion_tokens", usage.get("output_tokens")), "completion_tokens"),
+    )
 
 
-def _json(payload: bytes) -> dict[str, Any] | None:
-    body = _body(payload)
-    try:
-        found = msgspec.json.decode(body) if body else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+def _join(draft: Draft, answers: list[tuple[int, ...]]) -> None:
+    """What the answers say goes to their requests; what one does not know of a prompt stays as it was."""
+    place, took_ns, status, prompt, answer = np.array(answers, np.int64).reshape(-1, 5).T
+    assert draft.duration_ns is not None
+    assert draft.status is not None
+    draft.duration_ns[place] = np.where((took_ns >= 0) & (took_ns < NS_MAX), took_ns, UNKNOWN)
+    draft.status[place], draft.output_tokens[place] = status, answer
+    draft.input_tokens[place[prompt >= 0]] = prompt[prompt >= 0]
 
 
-def _body(payload: bytes) -> bytes | None:
+def _body(record: bytes, start: int = 0) -> bytes | None:
     """The body, without chunks and compression; None where it cannot be had."""
-    lines, blank, body = payload.partition(b"\r\n\r\n")
-    if not blank:
+    end = record.find(b"\r\n\r\n", start)
+    if end < 0:
         return None
-    headers = lines.lower()
+    headers, body = record[start:end].lower(), record[end + 4 :]
     if b"transfer-encoding: chunked" in headers:
         body = _joined(body)
     if b"content-encoding:" not in headers:

@@ -13,7 +13,8 @@ import numpy as np
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.idlists import id_lists
-from loadgen.trace.reading import Head, Tokens, exact_ns, json_rows, refuse
+from loadgen.trace.jsonrows import json_rows
+from loadgen.trace.reading import Head, Tokens, exact_ns, refuse
 from loadgen.trace.table import Blocks, Int64s, Survey, Trace
 
 _SIZES = (512, 16, 32, 64, 128, 256, 1024, 2048)

@@ -4,15 +4,26 @@ An agent's or a gateway's span that holds another model call is the same call se
 what is no model call. Older names of the token counts are read too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
-from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import FAILED, Gathered, records
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loadgen.trace.assemble import Choices, Draft, assemble
+from loadgen.trace.gather import FAILED, kept, together
+from loadgen.trace.jsonrows import decoded, record_rows, told
 from loadgen.trace.messages import prompt_text
 from loadgen.trace.reading import Head
-from loadgen.trace.table import Survey, Trace
-from loadgen.trace.written import count, mapping
+from loadgen.trace.table import UNKNOWN, Int64s, Survey, Trace, column
+from loadgen.trace.written import counts, mapping, names, spans_ns, texts
+
+Bools = npt.NDArray[np.bool_]
 
 _INPUTS = (
     "gen_ai.usage.input_tokens",
@@ -27,8 +38,51 @@ _OUTPUTS = (
 _SESSIONS = ("gen_ai.conversation.id", "session.id", "exgentic.session.id", "langfuse.session.id")
 _MODELS = ("gen_ai.request.model", "gen_ai.response.model", "llm.model_name")
 _TOLD = (*_MODELS, *_INPUTS, *_OUTPUTS)  # by a call to a model, at least one of them
+_TEXTS = ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.prompt.0.content", "input.value")
 _CALLS = ("chat", "text_completion", "generate_content", "completion", "llm", "LLM", "")  # names of operations
 _MARKS = (b'"resourceSpans"', b'"startTimeUnixNano"', b'"gen_ai.', b'"parent_span_id"')
+_DEPTH_MAX = 100  # from a call up to one that holds it; ends circles too
+
+
+class Scope(msgspec.Struct, gc=False):
+    """OTLP's inner nest."""
+
+    spans: list[msgspec.Raw] | None = None
+
+
+class Resource(msgspec.Struct, gc=False):
+    """OTLP's outer nest."""
+
+    scopeSpans: list[Scope] | None = None  # noqa: N815 (theirs)
+
+
+class Span(msgspec.Struct, gc=False):
+    """A span as far as it is read, in the names of OTLP and of Python; or a record that holds spans."""
+
+    spanId: Any = None  # noqa: N815 (theirs)
+    span_id: Any = None
+    parentSpanId: Any = None  # noqa: N815
+    parent_span_id: Any = None
+    traceId: Any = None  # noqa: N815
+    trace_id: Any = None
+    startTimeUnixNano: Any = None  # noqa: N815
+    start_time: Any = None
+    endTimeUnixNano: Any = None  # noqa: N815
+    end_time: Any = None
+    status: Any = None
+    attributes: Any = None
+    resourceSpans: list[Resource] | None = None  # noqa: N815
+    scopeSpans: list[Scope] | None = None  # noqa: N815
+    spans: list[msgspec.Raw] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Of the spans of a piece: their ids and their parents' (Arrow's strings), and which are calls of a model."""
+
+    ids: Any
+    parents: Any
+    call: Bools
 
 
 def matches(head: Head) -> bool:
@@ -38,116 +92,137 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Spans of model calls are kept. Raises BadInputError with line or number."""
     survey.format = "OpenTelemetry"
-    gathered = Gathered(head, survey, names=("the start", "the end"), ends_after=True)
-    spans: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {}
-    for line, span in _spans(head):
-        survey.rows_read += 1
-        name = str(span.get("spanId", span.get("span_id", survey.rows_read)))
-        if name in spans:
-            gathered.drop("a span with an id that was there before")
-            continue
-        spans[name] = (line, span, _attributes(span.get("attributes")))
-    calls = {name for name, (_, _, attributes) in spans.items() if _is_call(attributes)}
-    outer = _outer(spans, calls)
-    for name, (line, span, attributes) in spans.items():
-        if name not in calls:
-            gathered.drop("no model call")
-        elif name in outer:
-            gathered.drop("holds another model call")
+    families, pieces = [], []
+    for lines, spans in _spans(head):
+        family, piece = _piece(head, lines, spans)
+        families.append(family)
+        pieces.append(piece)
+    draft = together(pieces)
+    call = np.concatenate([np.zeros(0, np.bool_), *(family.call for family in families)])
+    repeated, parent = _places(families)
+    end_ns = column(len(call))
+    assert draft.duration_ns is not None
+    end_ns[call] = np.where(draft.duration_ns >= 0, draft.at_ns + draft.duration_ns, UNKNOWN)
+    outer = _outer(parent, call & ~repeated, end_ns)
+    survey.rows_read = len(call)
+    survey.drop("a span with an id that was there before", np.count_nonzero(repeated))
+    survey.drop("no model call", np.count_nonzero(~call & ~repeated))
+    survey.drop("holds another model call", np.count_nonzero(outer))
+    return assemble(kept(draft, ~(repeated | outer)[call]), survey, choices)
+
+
+def _spans(head: Head) -> Iterator[tuple[Sequence[int], list[Span]]]:
+    """(lines, spans), also out of OTLP's nest."""
+    for lines, rows in record_rows(head, Span):
+        if not any(told(rows, ("resourceSpans", "scopeSpans", "spans"))):
+            yield lines, rows
         else:
-            _add(gathered, line, span, attributes)
-    return assemble(gathered.draft(), survey, choices)
+            for line, row in zip(lines, rows, strict=True):
+                nest = _nested(row)
+                yield from [([line], [row])] if nest is None else decoded(head.path, Span, nest, [line] * len(nest))
 
 
-def _spans(head: Head) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, span), also out of OTLP's nest."""
-    for line, record in records(head, "spans", "resourceSpans"):
-        if "resourceSpans" in record:
-            nests = _list(record["resourceSpans"])
-        elif "scopeSpans" in record:
-            nests = [record]
-        else:
-            yield from (
-                ((line, each) for each in _list(record["spans"]) if isinstance(each, dict))
-                if ("spans" in record)
-                else [(line, record)]
-            )
-            continue
-        for nest in nests:
-            for scope in _list(nest.get("scopeSpans") if isinstance(nest, dict) else None):
-                for each in _list(scope.get("spans") if isinstance(scope, dict) else None):
-                    if isinstance(each, dict):
-                        yield line, each
+def _nested(row: Span) -> list[msgspec.Raw] | None:
+    """The spans in a record; None where it is one itself."""
+    if row.spans is not None:
+        return row.spans
+    if row.scopeSpans is None and row.resourceSpans is None:
+        return None
+    scopes = [*(row.scopeSpans or []), *(scope for each in row.resourceSpans or [] for scope in each.scopeSpans or [])]
+    return [span for scope in scopes for span in scope.spans or []]
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _piece(head: Head, lines: Sequence[int], spans: list[Span]) -> tuple[_Family, Draft]:
+    held = [span.attributes for span in spans]
+    attributes = [each if isinstance(each, dict) else _attributes(each) for each in held]
+    operations = map(_by("gen_ai.operation.name"), attributes)
+    calls = [
+        (operation is None or operation in _CALLS) and something not in (None, "")
+        for operation, something in zip(operations, told(attributes, _TOLD, _by), strict=True)
+    ]
+    family = _Family(
+        ids=names([each or None for each in told(spans, ("spanId", "span_id"))]),
+        parents=names([each or None for each in told(spans, ("parentSpanId", "parent_span_id"))]),
+        call=np.array(calls, np.bool_),
+    )
+    if not all(calls):
+        places = np.flatnonzero(family.call).tolist()
+        lines, spans = [lines[k] for k in places], [spans[k] for k in places]
+        attributes = [attributes[k] for k in places]
+    return family, _draft(head, lines, spans, attributes)
+
+
+def _draft(head: Head, lines: Sequence[int], spans: list[Span], attributes: list[dict[str, Any]]) -> Draft:
+    starts = told(spans, ("startTimeUnixNano", "start_time"))
+    ends = [each if each and each != "0" else None for each in told(spans, ("endTimeUnixNano", "end_time"))]
+    starts_ns, durations_ns = spans_ns(head, lines, starts, ends, ("the start", "the end"), ends_after=True)
+    status = counts(head, lines, list(map(_by("http.response.status_code"), attributes)), "the status")
+    wrong = [_failed(span.status) if span.status else False for span in spans]
+    wrong = [one or bool(other) for one, other in zip(wrong, map(_by("error.type"), attributes), strict=True)]
+    sessions = told(attributes, _SESSIONS, _by)
+    if not all(sessions):
+        traces = told(spans, ("traceId", "trace_id"))
+        sessions = [session or trace for session, trace in zip(sessions, traces, strict=True)]
+    return Draft(
+        at_ns=starts_ns,
+        row=np.array(lines, np.int64),
+        input_tokens=counts(head, lines, told(attributes, _INPUTS, _by), "the prompt's length"),
+        output_tokens=counts(head, lines, told(attributes, _OUTPUTS, _by), "the answer's length"),
+        duration_ns=durations_ns,
+        status=np.where((status >= 100) & (status <= 599), status, np.where(wrong, FAILED, 200)),
+        session=names(sessions),
+        model=names(told(attributes, _MODELS, _by)),
+        texts=texts([_text(each) if each else None for each in told(attributes, _TEXTS, _by)]),
+    )
+
+
+def _by(name: str) -> Callable[[dict[str, Any]], Any]:
+    return methodcaller("get", name)
 
 
 def _attributes(held: Any) -> dict[str, Any]:
-    """OTLP's list of keys and typed values, or a plain object, as a plain object."""
-    if isinstance(held, dict):
-        return held
+    """OTLP's list of keys and typed values as a plain object."""
     found = {}
-    for each in _list(held):
+    for each in held if isinstance(held, list) else ():
         if isinstance(each, dict) and isinstance(each.get("key"), str):
             value = each.get("value")
             found[each["key"]] = next(iter(value.values()), None) if isinstance(value, dict) else value
     return found
 
 
-def _is_call(attributes: dict[str, Any]) -> bool:
-    if str(attributes.get("gen_ai.operation.name", "")) not in _CALLS:
-        return False
-    return _first(attributes, _TOLD) is not None
+def _failed(status: Any) -> bool:
+    return isinstance(status, dict) and status.get("code") in (2, "STATUS_CODE_ERROR", "ERROR")
 
 
-def _first(attributes: dict[str, Any], names: tuple[str, ...]) -> Any:
-    for name in names:  # of every span: no generator for it
-        value = attributes.get(name)
-        if value is not None and value != "":
-            return value
-    return None
+def _text(held: Any) -> str | None:
+    return prompt_text(mapping(held) or {"prompt": held})
 
 
-def _outer(spans: dict[str, tuple[int, dict[str, Any], dict[str, Any]]], calls: set[str]) -> set[str]:
-    """Calls that have another call below them while they run."""
-    outer = set()
-    for name in calls:
-        end = _end(spans[name][1])
-        above, steps = _parent(spans[name][1]), 0
-        while above in spans and steps < 100 and above not in outer:
-            if above in calls and above != name and end is not None and end <= (_end(spans[above][1]) or end):
-                outer.add(above)
-            above, steps = _parent(spans[above][1]), steps + 1
-    return outer
-
-
-def _parent(span: dict[str, Any]) -> str:
-    return str(span.get("parentSpanId", span.get("parent_span_id")) or "")
-
-
-def _end(span: dict[str, Any]) -> str | None:
-    """The end as text that sorts like the time within one file."""
-    end = span.get("endTimeUnixNano", span.get("end_time"))
-    return None if end is None else str(end).rjust(32, "0")
-
-
-def _add(gathered: Gathered, line: int, span: dict[str, Any], attributes: dict[str, Any]) -> None:
-    head = gathered.head
-    end = span.get("endTimeUnixNano", span.get("end_time"))
-    status = count(head, line, attributes.get("http.response.status_code"), "the status")
-    code = span.get("status", {}).get("code") if isinstance(span.get("status"), dict) else None
-    failed = attributes.get("error.type") or code in (2, "STATUS_CODE_ERROR", "ERROR")
-    text = _first(attributes, ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.prompt.0.content", "input.value"))
-    gathered.add_said(
-        line,
-        span.get("startTimeUnixNano", span.get("start_time")),
-        None if end in ("", "0", 0) else end,
-        input_tokens=count(head, line, _first(attributes, _INPUTS), "the prompt's length"),
-        output_tokens=count(head, line, _first(attributes, _OUTPUTS), "the answer's length"),
-        session=_first(attributes, _SESSIONS) or span.get("traceId", span.get("trace_id")),
-        model=_first(attributes, _MODELS),
-        status=status if 100 <= status <= 599 else FAILED if failed else 200,
-        text=prompt_text(mapping(text) or {"prompt": text}) if text is not None else None,
+def _places(families: Sequence[_Family]) -> tuple[Bools, Int64s]:
+    """Of all spans: whether the id was there before, and the place of the parent, −1 for none in the file."""
+    ids = pa.chunked_array([each.ids for each in families], pa.string()).combine_chunks().dictionary_encode()
+    parents = pa.chunked_array([each.parents for each in families], pa.string())
+    number, above = (
+        np.asarray(each.fill_null(UNKNOWN).to_numpy(zero_copy_only=False), np.int64)
+        for each in (ids.indices, pc.index_in(parents, ids.dictionary).combine_chunks())
     )
+    place = np.arange(len(number))
+    first = np.full(len(ids.dictionary) + 1, UNKNOWN)  # the last is for what has no id, or no parent
+    first[number[::-1]] = place[::-1]  # of several, the last assignment stays
+    first[-1] = UNKNOWN
+    return (number >= 0) & (first[number] != place), first[above]
+
+
+def _outer(parent: Int64s, call: Bools, end_ns: Int64s) -> Bools:
+    """Calls that have another call below them while they run; an unknown end is later than any."""
+    outer = np.zeros(len(parent), np.bool_)
+    inner = np.flatnonzero(call & (end_ns >= 0))
+    above = parent[inner]
+    for _ in range(_DEPTH_MAX):
+        inner, above = inner[above >= 0], above[above >= 0]
+        if not len(inner):
+            break
+        within = (end_ns[above] < 0) | (end_ns[inner] <= end_ns[above])
+        outer[above[within & call[above] & (above != inner)]] = True
+        above = parent[above]
+    return outer

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from loadgen.errors import BadInputError
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
+from loadgen.trace.jsonrows import json_rows
 from loadgen.trace.messages import prompt_text
-from loadgen.trace.reading import TOKENS_MAX, Head, json_rows, open_bytes, refuse
+from loadgen.trace.reading import TOKENS_MAX, Head, open_bytes, refuse
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace, column
 from loadgen.trace.written import iso_ns
 

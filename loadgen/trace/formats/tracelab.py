@@ -5,7 +5,6 @@ session, and everything else in it is new. The request starts at its last user m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -13,9 +12,11 @@ import numpy as np
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.reading import Head, Tokens, json_rows, refuse
-from loadgen.trace.table import Blocks, Int64s, Survey, Trace
-from loadgen.trace.written import iso_ns, isos_ns
+from loadgen.trace.gather import together
+from loadgen.trace.jsonrows import json_rows
+from loadgen.trace.reading import Head, Tokens, refuse
+from loadgen.trace.table import Blocks, Int64s, Survey, Trace, column
+from loadgen.trace.written import iso_ns, isos_ns, names
 
 _SIZES = (16, 64, 256, 512, 2048)
 _IDS_MAX = 20_000_000  # in all; a larger file gets larger blocks
@@ -48,59 +49,52 @@ def matches(head: Head) -> bool:
 
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every round is kept. Raises BadInputError with the line."""
-    columns = _Columns()
+    pieces, prefixes = [], [np.zeros(0, np.int64)]
     for lines, rows in json_rows(head.path, Row):
-        columns.lines += lines
-        start_ns, end_ns = _times(head, lines, rows)
-        columns.start_ns.append(start_ns)
-        columns.end_ns.append(end_ns)
-        columns.tokens += [(row.input_tokens_total, row.prefix_tokens, row.output_tokens) for row in rows]
-        columns.session += [row.session_id for row in rows]
-        columns.model += [row.model for row in rows]
-    survey.rows_read = len(columns.lines)
-    inputs, prefix, outputs = np.array(columns.tokens, np.int64).reshape(-1, 3).T
-    if (wrong := prefix > inputs).any():
-        refuse(head.path, columns.lines[int(np.argmax(wrong))], "prefix_tokens is more than input_tokens_total")
-    starts, ends = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (columns.start_ns, columns.end_ns))
-    draft = Draft(
-        at_ns=starts,
-        row=np.array(columns.lines, np.int64),
-        input_tokens=inputs,
-        output_tokens=outputs,
-        absolute=True,
-        in_order=False,
-        session=columns.session,
-        model=columns.model,
-        duration_ns=ends - starts,
-        blocks=_minted(columns.session, starts, inputs, prefix, survey),
-    )
+        piece, prefix = _piece(head, lines, rows)
+        pieces.append(piece)
+        prefixes.append(prefix)
+    draft = together(pieces)
+    draft.blocks = _minted(draft, np.concatenate(prefixes), survey)
+    survey.rows_read = len(draft.row)
     return assemble(draft, survey, choices)
 
 
-@dataclass(slots=True)
-class _Columns:
-    lines: list[int] = field(default_factory=list)
-    start_ns: list[Int64s] = field(default_factory=list)
-    end_ns: list[Int64s] = field(default_factory=list)
-    tokens: list[tuple[int, int, int]] = field(default_factory=list)  # prompt, prefix, answer
-    session: list[str] = field(default_factory=list)
-    model: list[str] = field(default_factory=list)
+def _piece(head: Head, lines: Sequence[int], rows: list[Row]) -> tuple[Draft, Int64s]:
+    """(the rounds, the length of each one's cached prefix)."""
+    start_ns, end_ns = _times(head, lines, rows)
+    inputs = np.array([row.input_tokens_total for row in rows], np.int64)
+    prefix = np.array([row.prefix_tokens for row in rows], np.int64)
+    if (wrong := prefix > inputs).any():
+        refuse(head.path, lines[int(np.argmax(wrong))], "prefix_tokens is more than input_tokens_total")
+    return (
+        Draft(
+            at_ns=start_ns,
+            row=np.array(lines, np.int64),
+            input_tokens=inputs,
+            output_tokens=np.array([row.output_tokens for row in rows], np.int64),
+            session=names([row.session_id for row in rows]),
+            model=names([row.model for row in rows]),
+            duration_ns=end_ns - start_ns,
+        ),
+        prefix,
+    )
 
 
 def _times(head: Head, lines: Sequence[int], rows: list[Row]) -> tuple[Int64s, Int64s]:
     """(start, end) of each round in ns: its last input, or its first event where it has none; its last event."""
     events = [event for row in rows for event in row.timing_events]
     count = np.array([len(row.timing_events) for row in rows], np.int64)
-    if len(rows) and not count.all():
+    if not count.all():
         refuse(head.path, lines[int(np.argmin(count))], "a round without timing_events: nothing says when it was")
-    found = isos_ns([event.timestamp for event in events])
-    if found is None:
+    all_ns = isos_ns([event.timestamp for event in events])
+    if all_ns is None:
         found = [
             _one(head, line, event.timestamp)
             for line, row in zip(lines, rows, strict=True)
             for event in row.timing_events
         ]
-    all_ns = np.array(found, np.int64)
+        all_ns = np.array(found, np.int64)
     if not len(all_ns):
         return all_ns, all_ns
     begin = chains.offsets_of(count)[:-1]
@@ -117,28 +111,36 @@ def _one(head: Head, line: int, text: str) -> int:
     return moment
 
 
-def _minted(session: list[str], at_ns: Int64s, inputs: Int64s, prefix: Int64s, survey: Survey) -> Blocks:
+def _minted(draft: Draft, prefix: Int64s, survey: Survey) -> Blocks:
     """Chains from prefix lengths, session by session in the order of arrival."""
+    inputs = draft.input_tokens
     size = next((size for size in _SIZES if int(inputs.sum()) // size <= _IDS_MAX), _SIZES[-1])
-    lengths, cached = inputs // size, (prefix // size).tolist()
+    lengths = inputs // size
     offsets = chains.offsets_of(lengths)
-    ids, places, sizes = np.empty(offsets[-1], np.int64), offsets.tolist(), lengths.tolist()
-    before: dict[str, int] = {}  # the row before, of each session
-    known = unseen = 0
-    for k in np.argsort(at_ns, kind="stable").tolist():
-        start, length, shared = places[k], sizes[k], 0
-        above = before.get(session[k], k)
-        if sizes[above] and above != k:
-            shared = min(cached[k], sizes[above], length)
-            ids[start : start + shared] = ids[places[above] : places[above] + shared]
-        else:
-            unseen += int(prefix[k])
-        ids[start + shared : start + length] = np.arange(known, known + length - shared)
-        known += length - shared
-        before[session[k]] = k
+    above = _rounds_before(draft)
+    goes_on = (above >= 0) & (lengths[above] > 0)
+    shared = np.where(goes_on, np.minimum(np.minimum(prefix // size, lengths[above]), lengths), 0)
+    new = np.ones(offsets[-1], np.bool_)
+    new[chains.spread(offsets[:-1], shared)] = False
+    ids = np.cumsum(new) - 1
+    later = np.argsort(draft.at_ns, kind="stable")
+    later = later[shared[later] > 0]
+    copies = (offsets[later].tolist(), offsets[above[later]].tolist(), shared[later].tolist())
+    for start, source, n in zip(*copies, strict=True):
+        ids[start : start + n] = ids[source : source + n]  # in order of arrival: the round before has its ids by now
     survey.oddities.append(f"Blocks of {size} tokens were minted from the recorded prefix lengths.")
-    if unseen:
+    if unseen := int(prefix[~goes_on].sum()):
         survey.oddities.append(
             f"{unseen:,} tokens were cached when their session began; from where is not said, so they are new here."
         )
     return Blocks(size, offsets, chains.dense(ids), partial_last=False)
+
+
+def _rounds_before(draft: Draft) -> Int64s:
+    """The row of the round before each in its session, by arrival; −1 for the first."""
+    session = draft.session.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    order = np.lexsort((draft.at_ns, session))
+    above = column(len(order))
+    same = session[order[1:]] == session[order[:-1]]
+    above[order[1:][same]] = order[:-1][same]
+    return above

@@ -5,15 +5,17 @@ The prompt's ids or its text stand there only in older versions or at debug leve
 """
 
 import re
-from datetime import UTC, datetime
+from functools import lru_cache
 
-from loadgen.trace.assemble import Choices, assemble
-from loadgen.trace.gather import Gathered
+import numpy as np
+
+from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.reading import Head, pieces_of_lines
-from loadgen.trace.table import UNKNOWN, Survey, Trace
+from loadgen.trace.table import UNKNOWN, Survey, Trace, column
+from loadgen.trace.written import iso_ns, texts
 from loadgen.units import NS_PER_S
 
-_RECEIVED = re.compile(r"(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)[^\]]*\] Received request (\S+?):")
+_RECEIVED = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d)[^\]]*\] Received request (\S+?):")
 _GENERATED = re.compile(r"Generated response (\S+?)( \(streaming delta\))?:.*?output_token_ids: (\[[\d, ]*\]|\S+)")
 _DETAILS = re.compile(r"Request (\S+?) details:")
 _IDS = re.compile(r"prompt_token_ids: (\[[\d, ]*\])")
@@ -30,58 +32,70 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every request is kept. Raises BadInputError where there is none."""
     survey.format = "vLLM log"
-    gathered = Gathered(head, survey)
+    at_ns: list[int] = []
+    row: list[int] = []
+    inputs: list[int] = []
+    prompts: list[str | None] = []
+    outputs: dict[int, int] = {}  # by the request's place
     places: dict[str, int] = {}
     turned = 0  # years since the first line
-    for number, piece in pieces_of_lines(head.path):
-        for line, raw in enumerate(piece.split(b"\n"), number):
-            text = raw.decode(errors="replace")
-            if match := _RECEIVED.search(text):
-                survey.rows_read += 1
-                at_ns = _moment(match, turned)
-                if at_ns is None:
-                    gathered.drop("a time that no calendar has")
+    for numbers, piece in pieces_of_lines(head.path):
+        for line, text in zip(numbers, piece.decode(errors="replace").split("\n"), strict=False):
+            if "] Received request " in text and (match := _RECEIVED.search(text)):
+                moment = _moment(match[1], turned)
+                if moment is None:
+                    survey.drop("a time that no calendar has")
                     continue
-                if gathered.at_ns and gathered.at_ns[-1] - at_ns > _HALF_YEAR_NS:
+                if at_ns and at_ns[-1] - moment > _HALF_YEAR_NS:
                     turned += 1
-                    at_ns = _moment(match, turned) or at_ns
-                places[match[6]] = len(gathered.at_ns)
-                gathered.add(line, at_ns, input_tokens=_ids(text), text=_prompt(text))
-            elif match := _DETAILS.search(text):
+                    moment = _moment(match[1], turned) or moment
+                places[match[2]] = len(at_ns)
+                at_ns.append(moment)
+                row.append(line)
+                inputs.append(_ids(text, match.end()))
+                prompts.append(_prompt(text, match.end()))
+            elif " details:" in text and (match := _DETAILS.search(text)):
                 if (place := places.get(match[1])) is not None:
-                    gathered.input_tokens[place] = max(gathered.input_tokens[place], _ids(text))
-                    gathered.text[place] = gathered.text[place] or _prompt(text)
-            elif (match := _GENERATED.search(text)) and not match[2] and (place := places.get(match[1])) is not None:
-                gathered.output_tokens[place] = match[3].count(",") + 1 if len(match[3]) > 2 else 0
-    known = [sum(each >= 0 for each in column) for column in (gathered.input_tokens, gathered.output_tokens)]
-    n = len(gathered.at_ns)
+                    inputs[place] = max(inputs[place], _ids(text, match.end()))
+                    prompts[place] = prompts[place] or _prompt(text, match.end())
+            elif (
+                "Generated response " in text
+                and (match := _GENERATED.search(text))
+                and not match[2]
+                and (place := places.get(match[1])) is not None
+            ):
+                outputs[place] = _listed(match[3])
+    survey.rows_read = len(at_ns) + sum(survey.dropped.values())
     survey.oddities.append("The log has whole seconds and no year.")
     survey.oddities.append(
-        f"Lengths that are known, of {n:,} requests: {known[0]:,} of prompts, {known[1]:,} of answers. "
-        "`loadgen capture` in front of the server records all."
+        f"Lengths that are known, of {len(at_ns):,} requests: {len(at_ns) - inputs.count(UNKNOWN):,} of prompts, "
+        f"{len(outputs):,} of answers. `loadgen capture` in front of the server records all."
     )
-    return assemble(gathered.draft(in_order=True, absolute=False), survey, choices)
+    answers = column(len(at_ns))
+    answers[list(outputs)] = list(outputs.values())
+    draft = Draft(np.array(at_ns, np.int64), np.array(row, np.int64), np.array(inputs, np.int64), answers)
+    draft.texts = texts(prompts)
+    return assemble(draft, survey, choices)
 
 
-def _moment(match: re.Match[str], turned: int) -> int | None:
-    month, day, hour, minute, second = (int(match[k]) for k in range(1, 6))
-    try:
-        moment = datetime(_YEAR + turned % 1000, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return None
-    return int(moment.timestamp()) * NS_PER_S
+@lru_cache(maxsize=4096)
+def _moment(stamp: str, turned: int) -> int | None:
+    """`05-10 18:15:46` in ns since 1970, as if the log had begun in a leap year; None where no calendar has it."""
+    return iso_ns(f"{_YEAR + turned % 1000}-{stamp}")
 
 
-def _ids(text: str) -> int:
-    found = _IDS.search(text)
-    if found is None:
-        return UNKNOWN
-    return found[1].count(",") + 1 if len(found[1]) > 2 else 0
+def _ids(text: str, start: int) -> int:
+    found = _IDS.search(text, start)
+    return UNKNOWN if found is None else _listed(found[1])
 
 
-def _prompt(text: str) -> str | None:
+def _listed(ids: str) -> int:
+    return ids.count(",") + 1 if len(ids) > 2 else 0
+
+
+def _prompt(text: str, start: int) -> str | None:
     """The prompt as Python wrote it, the usual escapes undone."""
-    found = _TEXT.search(text)
+    found = _TEXT.search(text, start)
     if found is None:
         return None
     return re.sub(r"\\[nt'\"\\]", lambda match: _PLAIN[match[0]], found[1] or found[2] or "") or None
