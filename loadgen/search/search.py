@@ -29,7 +29,7 @@ GROWING = 2.0  # times the most completed, where the climb ended before the plat
 RAISE = 1.5  # times a rate that did not overload the server for certain
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
-INSIDE = 0.2  # of the budget, at most: a lower rate is decided sooner
+INSIDE_LEAST, INSIDE = 0.03, 0.2  # of the budget: its latency is wanted too; where undecided, a lower rate is sooner
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
 SUSTAIN_RUNS = 3  # it fails, it fails again, and the answer that was stepped back to
 SUSTAIN = 0.05  # of the budget, at least; twice that at most
@@ -149,8 +149,9 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         rate = 0.9 * max(j.throughput.value for p, j in state.made if p.purpose is Purpose.PLATEAU and j.throughput)
         state.notes.append(words.collapse(rate))
         yield from state.open(rate, Purpose.INSIDE)
-    longest_ns = INSIDE * state.limits.budget_ns
-    yield from state.open(BELOW * found.value, Purpose.INSIDE, at_most_ns=longest_ns)
+    budget_ns = state.limits.budget_ns
+    lasts = {"at_least_ns": INSIDE_LEAST * budget_ns, "at_most_ns": INSIDE * budget_ns}
+    yield from state.open(BELOW * found.value, Purpose.INSIDE, **lasts)
     for _ in range(BISECTIONS):
         low, high = bracket(state.made)
         now = capacity(state.made)
@@ -159,12 +160,12 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         if low and high / low < 1 + 2 * state.limits.precision:
             break
         high = min(high, now.value) if low < now.value else high
-        yield from state.open(math.sqrt(low * high) if low else high / 2, Purpose.INSIDE, at_most_ns=longest_ns)
+        yield from state.open(math.sqrt(low * high) if low else high / 2, Purpose.INSIDE, **lasts)
     for share in BENDS:
         now = capacity(state.made)
         if now is None or not saturated(state.made) or not state.can_afford():
             return
-        yield from state.open(share * now.value, Purpose.INSIDE)
+        yield from state.open(share * now.value, Purpose.INSIDE, **lasts)
 
 
 def _sharpen(state: State) -> Generator[Probe, Judged, None]:
