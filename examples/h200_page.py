@@ -40,10 +40,10 @@ Found = dict[str, Any]
 
 
 def collect(folders: list[tuple[str, Path]]) -> Found:
-    """{engine: {"version", "start", "sweeps": {dataset: …}, "batch": …, "searches": {dataset: …}}}"""
+    """{engine: {"starts": […], "sweeps": {dataset: …}, "batch-…": …, "searches": […]}}"""
     found: Found = {}
     for name, folder in folders:
-        engine = found.setdefault(name, {"sweeps": {}, "searches": {}})
+        engine = found.setdefault(name, {"sweeps": {}, "searches": []})
         for log in sorted(folder.glob("serve-*.txt")):
             told = re.search(r"^Starting (.*?): (.*)$", log.read_text(), flags=re.MULTILINE)
             ready = re.search(r"is ready after ([\d.]+) s", log.read_text())
@@ -64,9 +64,9 @@ def collect(folders: list[tuple[str, Path]]) -> Found:
             if summary["kind"] == "sweep" and path.parent.name.startswith("sweep"):
                 engine["sweeps"][summary["dataset"]] = kept
             elif summary["kind"] == "saturate":
-                engine["searches"][summary["dataset"]] = kept
+                engine["searches"].append(kept | {"dataset": summary["dataset"]})
             else:
-                engine[path.parent.name] = kept
+                engine.setdefault(path.parent.name, []).append(kept)
     return found
 
 
@@ -156,7 +156,8 @@ def batch_table(found: Found, dataset: str) -> str:
     head = ["engine", "batch", "output tokens/s", "req/s", "a batch takes, ms", "TPOT p50, ms", "MBU", "MFU"]
     limits, rows = found["limits"], []
     for name, engine in found["engines"].items():
-        for point in engine.get(f"batch-{dataset}", {}).get("points", []):
+        points = [point for run in engine.get(f"batch-{dataset}", []) for point in run["points"]]
+        for point in sorted(points, key=lambda point: point["batch_size"]):
             efficiency = point.get("efficiency", {})
             rows.append(
                 [
@@ -174,14 +175,16 @@ def batch_table(found: Found, dataset: str) -> str:
 
 
 def search_table(found: Found, _: str) -> str:
-    head = ["engine", "dataset", "highest stable rate, req/s", "why no more", "within the SLO", "most output, tokens/s"]
+    head = ["engine", "dataset", "budget", "holds, req/s", "why no more", "within the SLO", "most output, tokens/s"]
     rows = []
     for name, engine in found["engines"].items():
-        for dataset, search in engine["searches"].items():
+        for search in engine["searches"]:
             told = search["saturation"]
             keys = ("max_stable_rate", "max_goodput_rate", "peak_output_throughput")
             stable, slo, peak = (_estimate(told.get(key)) for key in keys)
-            rows.append([name, dataset, stable, told.get("reason") or "—", slo, peak])
+            budget = re.search(r"--budget (\d+)s", search["command"])
+            lasting = f"{budget[1]} s" if budget else "—"
+            rows.append([name, search["dataset"], lasting, stable, told.get("reason") or "—", slo, peak])
     return table(head, rows)
 
 
@@ -199,8 +202,8 @@ def commands(found: Found, _: str) -> str:
     for name, engine in found["engines"].items():
         for start in engine.get("starts", []):
             lines += [f"# {name}: {start['version']}, ready after {start['ready_s']:g} s", start["command"]]
-        runs = [*engine["sweeps"].values(), *engine["searches"].values()]
-        runs += [engine[key] for key in engine if key.startswith(("batch-", "one-by-one"))]
+        runs = [*engine["sweeps"].values(), *engine["searches"]]
+        runs += [run for key in engine if key.startswith(("batch-", "one-by-one")) for run in engine[key]]
         lines += [run["command"] for run in sorted(runs, key=lambda run: run["started"])] + [""]
     return "```\n" + "\n".join(lines).strip() + "\n```"
 

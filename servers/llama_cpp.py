@@ -119,7 +119,8 @@ def fill_in() -> Start:
     else:
         begin = [str(shutil.which("llama-server"))]
         # One stream of the cache for all slots: with one for each, a step takes a pass over the weights for every run
-        # of neighbouring busy slots. The price: an answer may grow into the context of the others.
+        # of neighbouring busy slots. The price: an answer may grow into the context of the others, and every token looks
+        # through all of it, which long prompts in many slots make slow (docs/engines.md); --no-kv-unified undoes it.
         always = ["--metrics", "--slots", "--kv-unified"]
         always += ["-ngl", "999", "-fa", "on"] if gpu else []
         packages, versions = (), ("0", "")
