@@ -25,7 +25,7 @@ from loadgen.search.within import FEW, goodput, seen
 from loadgen.units import NS_PER_S, format_number
 
 BEYOND = 1.3  # times the most completed: overloaded for certain, and the batch is full before the window begins
-GROWING = 2.0  # times the most completed, where the climb ended before the plateau
+GROWING = 2 * BEYOND  # times the most completed, where the climb ended before the plateau: it may be one doubling off
 RAISE = 1.5  # times a rate that did not overload the server for certain
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
