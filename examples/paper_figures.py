@@ -40,11 +40,13 @@ def draw(
     vertical = plots.log_scale if log else plots.linear_scale
     frame = plots.make_frame(partial(plots.log_scale, rates), partial(vertical, known))
     layers: list[Markup] = []
+    across = 0.0  # of the names
     for k, (name, points) in enumerate(series.items()):
         xs = [point["rate"] for point in points]
         means, lows, highs = zip(*(point[metric] for point in points), strict=True)
         style = f"s{k}"
-        key = (60.0 + 90 * k, frame.y.end - 8) if key_across else (8.0, frame.y.end + 12.0 + 13 * k)
+        key = (across, frame.y.end - 8) if key_across else (8.0, frame.y.end + 12.0 + 13 * k)
+        across += 6.0 * len(name) + 12
         layers += [
             plots.band(frame, xs, lows, highs, style),
             plots.whiskers(frame, xs, lows, highs, style),
