@@ -70,8 +70,9 @@ def broken_chain(offsets: Int64s, ids: Int64s) -> int | None:
     return int(again[np.argmax(wrong)]) if wrong.any() else None
 
 
-def chain(offsets: Int64s, ids: Int64s) -> Int64s:
-    """From ids of single blocks' content to chained ids: id' = (id' of the prefix, id), position by position.
+def chain(offsets: Int64s, ids: Int64s, out: Int64s | None = None) -> Int64s:
+    """From ids of single blocks' content to chained ids: id' = (id' of the prefix, id), position by position; into
+    `out` where that is given, which may be `ids`: of millions, memory that is touched first costs more than all sums.
 
     A row whose prefix no other row has goes on alone: what follows in it is new without being looked at.
     """
@@ -97,7 +98,10 @@ def chain(offsets: Int64s, ids: Int64s) -> Int64s:
         position += 1
         with_others = np.bincount(level)[level] > 1
         rows = rows[with_others & (lengths[rows] > position)]
-    chained: Int64s = np.cumsum(new) - 1
+    chained = np.empty_like(ids) if out is None else out
+    chained[:] = new
+    chained[:1] -= 1
+    np.cumsum(chained, out=chained)
     for places, source in zip(again, sources, strict=True):
         chained[places] = chained[source]
     return chained

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.trace.reading import BlockId, refuse
 from loadgen.trace.table import Int64s
 
+Ids = npt.NDArray[np.int32] | Int64s
 _PAD = b" " * 16
 _ZERO, _OPEN = 48, 91  # characters
 _LIST = b"0123456789, []\t\r\n"
 _EIGHT = 10**8
 
 
-def id_lists(path: Path, name: str, lists: Sequence[msgspec.Raw], lines: Sequence[int]) -> tuple[Int64s, Int64s]:
-    """(length of each list, all ids one after the other) of the field `name`. Raises BadInputError with the line."""
+def id_lists(path: Path, name: str, lists: Sequence[msgspec.Raw], lines: Sequence[int]) -> tuple[Int64s, Ids]:
+    """(length of each list, all ids one after the other, as 32-bit numbers where that is enough for all of them) of the
+    field `name`. Raises BadInputError with the line."""
     found = _flat(lists)
     if found is not None:
         return found
@@ -36,7 +39,7 @@ def id_lists(path: Path, name: str, lists: Sequence[msgspec.Raw], lines: Sequenc
     )
 
 
-def _flat(lists: Sequence[msgspec.Raw]) -> tuple[Int64s, Int64s] | None:
+def _flat(lists: Sequence[msgspec.Raw]) -> tuple[Int64s, Ids] | None:
     """The same for lists of numbers of at most 16 digits; None where one is anything else."""
     text = b"".join([_PAD, *lists])
     chars = np.frombuffer(text, np.uint8)[len(_PAD) :]
@@ -53,10 +56,12 @@ def _flat(lists: Sequence[msgspec.Raw]) -> tuple[Int64s, Int64s] | None:
     most = int(digits.max(initial=0))
     if most > 16:
         return None
-    values = _last_eight(text, ends, np.minimum(digits, 8))
+    values: Ids = _last_eight(text, ends, np.minimum(digits, 8))
     if most > 8:
         long = np.flatnonzero(digits > 8)
         values[long] += _EIGHT * _last_eight(text, ends[long] - 8, digits[long] - 8)
+    if most <= 9:  # pieces wait for each other in memory
+        values = values.astype(np.int32)
     return np.diff(np.searchsorted(begins, ends_of), prepend=0), values
 
 

@@ -250,6 +250,19 @@ def test_goreplay_keeps_no_header_and_reads_every_body(tmp_path: Path) -> None:
     assert "record without" in refusal("x.gor", SOURCES["goreplay"][1] + b"junk" + GOR, tmp_path)
 
 
+def test_goreplay_joins_answers_wherever_they_stand(tmp_path: Path) -> None:
+    """Also one before its request, with a duration that no clock shows; a later answer to the same request counts."""
+    answer = b"2 %s 1700000001000000005 %d\nHTTP/1.1 %d X\r\n\r\n{}" + GOR
+    name, other = b"2123456789abcdef01234567", b"9123456789abcdef01234567"
+    early = answer % (name, 9_999_999_999_999_999_999, 503) + answer % (other, 1, 200)
+    trace = load_bytes("x.gor", early.join([b"", SOURCES["goreplay"][1]]), tmp_path)
+    assert trace.status.tolist() == [200, 503, 200]
+    assert trace.duration_ns.tolist() == [S, -1, 700]
+    assert trace.survey.dropped == {"an answer, joined with its request": 3, "an answer without its request": 1}
+    data = early + SOURCES["goreplay"][1] + answer % (name, 5, 404)
+    assert load_bytes("x.gor", data, tmp_path).status.tolist() == [200, 404, 200]
+
+
 def test_a_compressed_body_that_grows_too_much_is_dropped(tmp_path: Path) -> None:
     import zlib
 

@@ -121,6 +121,14 @@ def test_a_span_that_holds_a_call_ends_with_or_after_it(tmp_path: Path) -> None:
         assert sorted(names) == ["a", "call", "launched", "launcher", "own"]
 
 
+@pytest.mark.parametrize(
+    "held", [{"intValue": "31"}, {"intValue": 31}, {"doubleValue": 31.0}, {"stringValue": "31"}, 31]
+)
+def test_otlps_values_are_read_in_every_type(held: Any, tmp_path: Path) -> None:
+    data = SOURCES["otel"][1].replace(b'{"intValue": "31"}', json.dumps(held).encode())
+    assert load_bytes(data, tmp_path).input_tokens.tolist() == [31]
+
+
 def test_a_list_is_cut_into_pieces_and_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.trace.jsonrows._AT_ONCE", 4)
     path = tmp_path / "x.json"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.idlists import id_lists
+from loadgen.trace.idlists import Ids, id_lists
 from loadgen.trace.jsonrows import json_rows
 from loadgen.trace.reading import Head, Tokens, exact_ns
 from loadgen.trace.table import UNKNOWN, Blocks, Edge, Int64s, Survey, Trace
@@ -40,11 +40,11 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every row is kept. Raises BadInputError with the line."""
     row, at_ns, inputs, outputs, chat, mother, lengths, ids = (
-        np.concatenate(each) for each in zip(*_columns(head), strict=True)
+        np.concatenate(each, dtype=np.int64) for each in zip(*_columns(head), strict=True)
     )
     survey.rows_read = len(row)
     offsets = chains.offsets_of(lengths)
-    blocks = Blocks(BLOCK_TOKENS, offsets, chains.chain(offsets, ids))
+    blocks = Blocks(BLOCK_TOKENS, offsets, chains.chain(offsets, ids, out=ids))
     if len(odd := chains.misfits(blocks, inputs)):
         survey.oddities.append(
             f"Rows with another number of blocks than their length wants: {len(odd):,}, the first in line "
@@ -61,7 +61,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     return assemble(draft, survey, choices)
 
 
-def _columns(head: Head) -> Iterator[tuple[Int64s, ...]]:
+def _columns(head: Head) -> Iterator[tuple[Ids, ...]]:
     for lines, rows in json_rows(head.path, Row):
         lengths, ids = id_lists(head.path, "hash_ids", [row.hash_ids for row in rows], lines)
         yield (

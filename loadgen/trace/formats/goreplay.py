@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from loadgen.trace.assemble import Choices, Draft, assemble
 from loadgen.trace.formats.access import NO_MODEL, asks_model
@@ -19,7 +21,7 @@ from loadgen.trace.gather import together
 from loadgen.trace.jsonrows import told
 from loadgen.trace.messages import text_of
 from loadgen.trace.reading import Head, guarded, open_bytes, refuse
-from loadgen.trace.table import UNKNOWN, Survey, Trace, column
+from loadgen.trace.table import UNKNOWN, Int64s, Survey, Trace, column
 from loadgen.trace.written import NS_MAX, count, names, texts
 
 SEPARATOR = "\n🐵🙈🙉\n".encode()
@@ -56,11 +58,11 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Requests to a model are kept. Raises BadInputError with the number of the record."""
     survey.format = "GoReplay"
     pieces: list[Draft] = []
-    places: dict[bytes, int] = {}  # of each request that is kept, by its id
-    answers: list[tuple[int, ...]] = []
-    kept = 0
+    ids, answered = [pa.array([], pa.binary())], [pa.array([], pa.binary())]  # of requests that are kept, of answers
+    answers = [np.zeros((0, 4), np.int64)]
     for numbers, records in _records(head):
-        asked: list[tuple[int, int, Body]] = []
+        asked: list[tuple[int, bytes, int, Body]] = []
+        told_later: list[tuple[bytes, int, int, int, int]] = []
         for number, record in zip(numbers, records, strict=True):
             meta = _META.match(record)
             if meta is None:
@@ -69,23 +71,25 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
             if kind == b"1":
                 body = _asked(record, meta.end(), method, path)
                 if isinstance(body, Body):
-                    places[name] = kept + len(asked)
-                    asked.append((number, int(time), body))
+                    asked.append((number, name, int(time), body))
                 else:
                     survey.drop(body)
             elif kind == b"3":
                 survey.drop("an answer of a replay")
-            elif name in places:
-                took_ns = int(took or 0) or int(time)
-                answers.append((places[name], took_ns, *_answered(head, number, record[meta.end() :])))
-                survey.drop("an answer, joined with its request")
             else:
-                survey.drop("an answer without its request")
+                took_ns = int(took or 0) or int(time)
+                known = took_ns if 0 <= took_ns < NS_MAX else UNKNOWN
+                told_later.append((name, known, *_answered(head, number, record[meta.end() :])))
         survey.rows_read += len(records)
-        kept += len(asked)
         pieces.append(_draft(asked))
+        ids.append(pa.array([name for _, name, _, _ in asked], pa.binary()))
+        answered.append(pa.array([name for name, *_ in told_later], pa.binary()))
+        answers.append(np.array([numbers for _, *numbers in told_later], np.int64).reshape(-1, 4))
     draft = together(pieces)
-    _join(draft, answers)
+    place = pc.index_in(pa.chunked_array(answered), pa.chunked_array(ids)).fill_null(UNKNOWN).to_numpy()
+    _join(draft, place[place >= 0], np.concatenate(answers)[place >= 0])
+    survey.drop("an answer, joined with its request", np.count_nonzero(place >= 0))
+    survey.drop("an answer without its request", np.count_nonzero(place < 0))
     if not (draft.input_tokens >= 0).any():
         survey.oddities.append("Lengths in tokens are not recorded; the texts are.")
     return assemble(draft, survey, choices)
@@ -122,8 +126,8 @@ def _asks(method: bytes, path: bytes) -> bool:
     return asks_model(method.decode(), path.decode(errors="replace"))
 
 
-def _draft(asked: list[tuple[int, int, Body]]) -> Draft:
-    numbers, times, bodies = list(zip(*asked, strict=True)) or [(), (), ()]
+def _draft(asked: list[tuple[int, bytes, int, Body]]) -> Draft:
+    numbers, _, times, bodies = list(zip(*asked, strict=True)) or [(), (), (), ()]
     contents = told(bodies, ("messages", "prompt", "input"))
     return Draft(
         at_ns=np.minimum(np.array(times, np.uint64), NS_MAX).astype(np.int64),  # at most 19 digits
@@ -158,12 +162,12 @@ def _answered(head: Head, number: int, payload: bytes) -> tuple[int, int, int]:
     )
 
 
-def _join(draft: Draft, answers: list[tuple[int, ...]]) -> None:
+def _join(draft: Draft, place: Int64s, answers: Int64s) -> None:
     """What the answers say goes to their requests; what one does not know of a prompt stays as it was."""
-    place, took_ns, status, prompt, answer = np.array(answers, np.int64).reshape(-1, 5).T
+    took_ns, status, prompt, answer = answers.T
     assert draft.duration_ns is not None
     assert draft.status is not None
-    draft.duration_ns[place] = np.where((took_ns >= 0) & (took_ns < NS_MAX), took_ns, UNKNOWN)
+    draft.duration_ns[place] = took_ns
     draft.status[place], draft.output_tokens[place] = status, answer
     draft.input_tokens[place[prompt >= 0]] = prompt[prompt >= 0]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from loadgen.trace import chains
 from loadgen.trace.assemble import Choices, Draft, assemble
-from loadgen.trace.idlists import id_lists
+from loadgen.trace.idlists import Ids, id_lists
 from loadgen.trace.jsonrows import json_rows
 from loadgen.trace.reading import Head, Tokens, exact_ns, refuse
 from loadgen.trace.table import Blocks, Int64s, Survey, Trace
@@ -38,9 +38,8 @@ def matches(head: Head) -> bool:
 def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     """Every row is kept. Raises BadInputError with the line."""
     survey.format = "Mooncake"
-    columns = list(_columns(head))
     row, at_ns, input_tokens, output_tokens, lengths, ids = (
-        np.concatenate(each) for each in zip(*columns, strict=True)
+        np.concatenate(each, dtype=np.int64) for each in zip(*_columns(head), strict=True)
     )
     survey.rows_read = len(row)
     size = _size_of(head, row, input_tokens, lengths, survey)
@@ -56,7 +55,7 @@ def load(head: Head, survey: Survey, choices: Choices) -> Trace:
     return assemble(draft, survey, choices)
 
 
-def _columns(head: Head) -> Iterator[tuple[Int64s, ...]]:
+def _columns(head: Head) -> Iterator[tuple[Ids, ...]]:
     for lines, rows in json_rows(head.path, Row):
         lengths, ids = id_lists(head.path, "hash_ids", [row.hash_ids for row in rows], lines)
         yield (

@@ -56,6 +56,21 @@ class Resource(msgspec.Struct, gc=False):
     scopeSpans: list[Scope] | None = None  # noqa: N815 (theirs)
 
 
+class Value(msgspec.Struct, gc=False):
+    """OTLP's typed value, of the types that tell something here."""
+
+    stringValue: Any = None  # noqa: N815 (theirs)
+    intValue: Any = None  # noqa: N815
+    doubleValue: Any = None  # noqa: N815
+
+
+class Attribute(msgspec.Struct, gc=False):
+    """OTLP's pair."""
+
+    key: str
+    value: Value | str | int | float | bool | None = None
+
+
 class Span(msgspec.Struct, gc=False):
     """A span as far as it is read, in the names of OTLP and of Python; or a record that holds spans."""
 
@@ -70,7 +85,7 @@ class Span(msgspec.Struct, gc=False):
     endTimeUnixNano: Any = None  # noqa: N815
     end_time: Any = None
     status: Any = None
-    attributes: Any = None
+    attributes: dict[str, Any] | list[Attribute] | None = None
     resourceSpans: list[Resource] | None = None  # noqa: N815
     scopeSpans: list[Scope] | None = None  # noqa: N815
     spans: list[msgspec.Raw] | None = None
@@ -116,10 +131,13 @@ def _spans(head: Head) -> Iterator[tuple[Sequence[int], list[Span]]]:
     for lines, rows in record_rows(head, Span):
         if not any(told(rows, ("resourceSpans", "scopeSpans", "spans"))):
             yield lines, rows
-        else:
-            for line, row in zip(lines, rows, strict=True):
-                nest = _nested(row)
-                yield from [([line], [row])] if nest is None else decoded(head.path, Span, nest, [line] * len(nest))
+            continue
+        nests = [_nested(row) for row in rows]
+        flat = [k for k, nest in enumerate(nests) if nest is None]
+        if flat:
+            yield [lines[k] for k in flat], [rows[k] for k in flat]
+        inside = [(line, raw) for line, nest in zip(lines, nests, strict=True) for raw in nest or ()]
+        yield from decoded(head.path, Span, [raw for _, raw in inside], [line for line, _ in inside])
 
 
 def _nested(row: Span) -> list[msgspec.Raw] | None:
@@ -134,7 +152,7 @@ def _nested(row: Span) -> list[msgspec.Raw] | None:
 
 def _piece(head: Head, lines: Sequence[int], spans: list[Span]) -> tuple[_Family, Draft]:
     held = [span.attributes for span in spans]
-    attributes = [each if isinstance(each, dict) else _attributes(each) for each in held]
+    attributes = [each if isinstance(each, dict) else _attributes(each or []) for each in held]
     operations = map(_by("gen_ai.operation.name"), attributes)
     calls = [
         (operation is None or operation in _CALLS) and something not in (None, "")
@@ -180,13 +198,15 @@ def _by(name: str) -> Callable[[dict[str, Any]], Any]:
     return methodcaller("get", name)
 
 
-def _attributes(held: Any) -> dict[str, Any]:
-    """OTLP's list of keys and typed values as a plain object."""
-    found = {}
-    for each in held if isinstance(held, list) else ():
-        if isinstance(each, dict) and isinstance(each.get("key"), str):
-            value = each.get("value")
-            found[each["key"]] = next(iter(value.values()), None) if isinstance(value, dict) else value
+def _attributes(held: list[Attribute]) -> dict[str, Any]:
+    """OTLP's pairs as a plain object."""
+    found: dict[str, Any] = {}
+    for each in held:
+        value = each.value
+        if isinstance(value, Value):
+            number = value.doubleValue if value.intValue is None else value.intValue
+            value = number if value.stringValue is None else value.stringValue
+        found[each.key] = value
     return found
 
 
