@@ -5,8 +5,8 @@ resemble each other, so the spread is taken between long batches, for three leng
 kept. A probe is looked at again and again while it runs: each look must then err far less often than a single one.
 
 At capacity a backlog grows like √t by chance, above it like t. Measured from an empty queue the chance growth is that
-of |Brownian motion|, so a one-sided test at LOOK_ERROR errs at most twice that: no slope is looked at. It needs no idea of a server, and
-thousands of requests to find one stable; `returning.py` needs hundreds.
+of |Brownian motion|, so a one-sided test at LOOK_ERROR errs at most twice that: no slope is looked at. It needs no idea
+of a server, and thousands of requests to find one stable; `returning.py` needs hundreds.
 """
 
 from dataclasses import dataclass
