@@ -33,7 +33,8 @@ def instant_ns(head: Head, line: int, value: Any, name: str) -> int:
     if isinstance(value, str):
         if (ns := iso_ns(value)) is not None:
             return ns
-        value = _number(value)
+        number = _number(value)
+        value = value if number is None else number
     if isinstance(value, Decimal):
         if value.is_finite() and value >= 0:
             for bound, digits in _UNITS:

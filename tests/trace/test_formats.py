@@ -223,6 +223,13 @@ def test_a_gateways_number_of_tokens_is_whole_and_was_possible(tokens: str, tmp_
         load_bytes("l.jsonl", data, tmp_path)
 
 
+@pytest.mark.parametrize(("time", "words"), [('"noon"', "startTime is no time"), ("null", "startTime is missing")])
+def test_a_gateways_time_is_one(time: str, words: str, tmp_path: Path) -> None:
+    row = '{"call_type":"acompletion","startTime":%s,"prompt_tokens":7,"completion_tokens":2}\n'
+    assert load_bytes("l.jsonl", (row % '"0"').encode(), tmp_path).zero == "1970-01-01T00:00:00Z"
+    assert f"line 2: {words}" in refusal("l.jsonl", (row % '"0"' + row % time).encode(), tmp_path)
+
+
 def test_access_logs_say_what_they_do_not_know(tmp_path: Path) -> None:
     trace = load("nginx", tmp_path)
     assert trace.survey.dropped == {"asks no model": 1, "no entry of the log's form": 1}
