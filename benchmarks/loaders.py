@@ -33,6 +33,15 @@ SPAN = (
     '"attributes":{"gen_ai.operation.name":"chat","gen_ai.request.model":"m","gen_ai.usage.input_tokens":%d,'
     '"gen_ai.usage.output_tokens":%d,"gen_ai.conversation.id":"c%d"}}\n'
 )
+PAIRED = (
+    '{"traceId":"t%d","spanId":"s%d","parentSpanId":"","name":"chat","kind":3,"startTimeUnixNano":"%d",'
+    '"endTimeUnixNano":"%d","attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},'
+    '{"key":"gen_ai.request.model","value":{"stringValue":"m"}},{"key":"gen_ai.usage.input_tokens","value":'
+    '{"intValue":"%d"}},{"key":"gen_ai.usage.output_tokens","value":{"intValue":"%d"}},'
+    '{"key":"gen_ai.conversation.id","value":{"stringValue":"c%d"}}],"status":{}}'
+)
+NEST = '{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{"name":"x"},"spans":[%s]}]}]}\n'
+NESTED = 100  # spans a line, as a collector batches them
 LITELLM = (
     '{"id":"chatcmpl-%d","call_type":"acompletion","cache_hit":"False","startTime":"%sZ","endTime":"%sZ",'
     '"model":"gpt-4o","prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"session_id":"s-%d",'
@@ -108,6 +117,16 @@ def _bailian(made: Made) -> Iterator[str]:
         )
 
 
+def _otlp(made: Made) -> Iterator[str]:
+    batch = []
+    for k, (us, a, b) in enumerate(zip(made.us, made.inputs, made.outputs, strict=True)):
+        ns = 10**18 + 1000 * us
+        batch.append(PAIRED % (k, k, ns, ns + 10**9, a, b, k // 5))
+        if len(batch) == NESTED or k + 1 == len(made.us):
+            yield NEST % ",".join(batch)
+            batch = []
+
+
 # file name → its head, its lines
 FORMATS: dict[str, tuple[str, Callable[[Made], Iterator[str]]]] = {
     "azure.csv": (
@@ -135,6 +154,7 @@ FORMATS: dict[str, tuple[str, Callable[[Made], Iterator[str]]]] = {
     "langfuse": ("", lambda made: (LANGFUSE % (k, k // 5, at, at, a, b, a + b) for k, at, a, b in made.rows())),
     "helicone": ("", lambda made: (HELICONE % (k, at, a, b, k // 5) for k, at, a, b in made.rows())),
     "otel": ("", lambda made: (SPAN % (k, k, at, at, a, b, k // 5) for k, at, a, b in made.rows())),
+    "otlp": ("", _otlp),
     "tracelab": (
         "",
         lambda made: (ROUND % (k // 8, k % 8, a, min(a, k % 8 * 300), b, at, at) for k, at, a, b in made.rows()),
