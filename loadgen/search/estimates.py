@@ -79,7 +79,7 @@ def capacity(made: Pairs) -> Rate | None:
     if floor > whole.high or refuted >= REFUTED:  # it holds more than it completes, or does not hold that
         return _boundary(made, low, high)
     bottom = max(whole.low, min(floor, whole.value))
-    return Rate(whole.value, bottom, whole.high, f"completions of {len(busy)} overloaded probes")
+    return Rate(whole.value, bottom, whole.high, f"completions of overloaded probes: {len(busy)}")
 
 
 def collapses(made: Pairs) -> bool:
@@ -107,7 +107,7 @@ def peak_tokens(made: Pairs) -> Rate | None:
     top = max(sure, key=lambda each: each.low, default=whole)
     if top.low > whole.high:  # less in a full batch than in one that is not: seen surely, not for a moment
         whole, alike = top, [(top, 0.0)]
-    return Rate(whole.value, whole.low, whole.high, f"{len(alike)} probes at the peak")
+    return Rate(whole.value, whole.low, whole.high, f"probes at the peak: {len(alike)}")
 
 
 def _pool(probes: Pairs) -> Interval:
