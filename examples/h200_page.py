@@ -18,10 +18,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from paper_figures import draw
-from paper_tables import figure, spread, table
+from paper_tables import figure, filled, spread, table
 
 from loadgen.report.reading import metric
 from loadgen.report.words import verdict_of
+from loadgen.search.within import WIDE
 
 PLACE = Path(__file__).parent.parent / "docs" / "results" / "h200"
 PAGE, FIGURES = PLACE / "engines.md", PLACE / "engines.json"
@@ -192,9 +193,9 @@ def _estimate(told: Found | None) -> str:
     if not told:
         return "—"
     value, low, high = told.get("value"), told.get("low"), told.get("high")
-    if value is None or (low and high and high > 25 * low):  # as `loadgen saturate` says it
+    if value is None or (low and high and high > WIDE * low):  # as `loadgen saturate` says it
         return "not settled" if low is None or high is None else f"not settled: {figure(low)} to {figure(high)}"
-    return figure(value) + ("" if low is None or high is None else f" ({figure(low)} to {figure(high)})")
+    return figure(value) if low is None or high is None else spread([value, low, high])
 
 
 def commands(found: Found, _: str) -> str:
@@ -217,13 +218,8 @@ KINDS: dict[str, Callable[[Found, str], str]] = {
 
 
 def fill(page: str, found: Found) -> str:
-    """The page with everything between `<!-- KIND NAME -->` and `<!-- end -->` written anew."""
-
-    def write(match: re.Match[str]) -> str:
-        kind, name = match[1], match[2]
-        return f"<!-- {kind} {name} -->\n{KINDS[kind](found, name)}\n<!-- end -->"
-
-    return re.sub(r"<!-- (\w+) (\w+) -->.*?<!-- end -->", write, page, flags=re.DOTALL)
+    """The page with every table and list of it written anew."""
+    return filled(page, lambda kind, name: KINDS[kind](found, name))
 
 
 def curves(found: Found) -> None:

@@ -95,11 +95,14 @@ KINDS: dict[str, Callable[[Series], str]] = {
 
 def fill(page: str, found: dict[str, Series]) -> str:
     """The page with every table of an experiment in `found` written anew."""
+    return filled(page, lambda kind, name: KINDS[kind](found[name]) if name in found else None)
+
+
+def filled(page: str, told: Callable[[str, str], str | None]) -> str:
+    """The page with what stands between `<!-- KIND NAME -->` and `<!-- end -->` as `told` of both; None: as it was."""
 
     def write(match: re.Match[str]) -> str:
-        kind, name = match[1], match[2]
-        if name not in found:
-            return match[0]
-        return f"<!-- {kind} {name} -->\n{KINDS[kind](found[name])}\n<!-- end -->"
+        text = told(match[1], match[2])
+        return match[0] if text is None else f"<!-- {match[1]} {match[2]} -->\n{text}\n<!-- end -->"
 
     return re.sub(r"<!-- (\S+) (\S+) -->.*?<!-- end -->", write, page, flags=re.DOTALL)

@@ -288,9 +288,9 @@ def _counting(e: Evidence) -> Iterator[Finding]:
         shown, advice = "Their events say the same.", "Nothing to do."
         if unseen:
             shown = (
-                f"{_percent(unseen)} of their tokens had no event of their own: they shared one, unless a full context "
+                f"{_percent(unseen)} of their tokens had no event of their own: they shared one, unless a full "
+                "context ended answers early."
             )
-            shown += "ended answers early."
         much = _over(unseen, LIMITS["asked_unseen"])
         if much:
             advice = "Make sure that the server's context holds the longest prompt and its answer."

@@ -19,6 +19,16 @@ Search = Callable[..., Searching]
 Command = Callable[..., tuple[int, str, str]]
 
 
+LOUD = [each for each in LOAD if each != "--quiet"]
+
+
+def killed_at_the_third_probe(search: Search, url: str, budget: str) -> None:
+    begun = search(*LOUD, "--base-url", url, "--budget", budget, "--out", "s")
+    begun.until_probe(3)
+    begun.process.kill()
+    begun.process.wait()
+
+
 def summary_of(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return content
@@ -55,12 +65,8 @@ def test_the_capacity_is_found_and_every_decision_is_written_down(
 
 
 def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> None:
-    loud = [each for each in LOAD if each != "--quiet"]
     # What the kill costs comes out of the budget, and a busy machine needs more of it to be sure.
-    first = search(*loud, "--base-url", simulator, "--budget", "16s", "--out", "s")
-    first.until_probe(3)
-    first.process.kill()
-    first.process.wait()
+    killed_at_the_third_probe(search, simulator, "16s")
     before = journal.read(elsewhere / "s")
     assert len(before) >= 3
     with (elsewhere / "s" / journal.JOURNAL).open("ab") as torn:
@@ -78,11 +84,7 @@ def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> 
 
 def test_a_search_that_another_version_began_goes_on(simulator: str, search: Search, elsewhere: Path) -> None:
     """Its probes stay as they are; `report` reads it as before."""
-    loud = [each for each in LOAD if each != "--quiet"]
-    first = search(*loud, "--base-url", simulator, "--budget", "8s", "--out", "s")
-    first.until_probe(3)
-    first.process.kill()
-    first.process.wait()
+    killed_at_the_third_probe(search, simulator, "8s")
     path = elsewhere / "s" / journal.JOURNAL
     path.write_bytes(path.read_bytes().replace(b',"against":null', b"").replace(b'"width":0.06', b'"width":0.07'))
     before = journal.read(elsewhere / "s")
@@ -98,8 +100,7 @@ def test_a_search_that_another_version_began_goes_on(simulator: str, search: Sea
 
 
 def test_ctrl_c_reports_what_is_known_and_how_to_go_on(simulator: str, search: Search, elsewhere: Path) -> None:
-    loud = [each for each in LOAD if each != "--quiet"]
-    searching = search(*loud, "--base-url", simulator, "--budget", "10s", "--out", "s")
+    searching = search(*LOUD, "--base-url", simulator, "--budget", "10s", "--out", "s")
     searching.until_probe(2)
     searching.process.send_signal(signal.SIGINT)
     code, said = searching.rest()
@@ -115,8 +116,7 @@ def test_a_server_that_goes_away(tmp_path: Path, search: Search, elsewhere: Path
     from loadgen.engines.launch import launch_simulator
 
     with launch_simulator(["--ttft-ms", "12", "--itl-ms", "2", "--max-num-seqs", "4"], tmp_path / "log") as launched:
-        loud = [each for each in LOAD if each != "--quiet"]
-        searching = search(*loud, "--base-url", launched.base_url, "--budget", "10s", "--out", "s")
+        searching = search(*LOUD, "--base-url", launched.base_url, "--budget", "10s", "--out", "s")
         searching.until_probe(1)
     code, said = searching.rest()
     assert code == ExitCode.USAGE
