@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
 #
-#   OUT=results examples/h200_engines.sh vllm | vllm_more | transformers | transformers_more | mii | llamacpp | rehearsal
+#   OUT=results examples/h200_engines.sh vllm | transformers | mii | llamacpp, each also with _more, or rehearsal
 #
 # Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
 # says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-PART=${1:?which part: vllm, vllm_more, transformers, transformers_more, mii or llamacpp}
+PART=${1:?which part: vllm, transformers, mii or llamacpp, each also with _more}
 OUT=${OUT:-runs/h200}
 PARCEL=${PARCEL:-.parcel}
 W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
@@ -114,12 +114,13 @@ part_vllm() {
   step sweep-s16k 60 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,6 --duration 8s --drain 30s --warmup 2s
 }
 
-part_vllm_more() {  # what the first call is too short for: the limit of short answers, and of long ones
+part_vllm_more() {  # what the first call is too short for: the limit of short answers and of long ones, S-16k in loads longer than they are
   unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
   common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
-  step saturate-s2s 150 saturate "${common[@]}" --dataset s2s --budget 130s --slo ttft_p99=200ms,tpot_p99=20ms
-  step saturate-s2l 200 saturate "${common[@]}" --dataset s2l --budget 180s
+  step saturate-s2s 130 saturate "${common[@]}" --dataset s2s --budget 110s --slo ttft_p99=200ms,tpot_p99=20ms
+  step saturate-s2l 220 saturate "${common[@]}" --dataset s2l --budget 190s
+  step sweep-s16k 140 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,4 --duration 45s --drain 25s --warmup 20s
 }
 
 part_transformers() {
@@ -128,45 +129,64 @@ part_transformers() {
   sweeps "$MODEL" 1,4,16,32 1,4,8,16 1
 }
 
-part_transformers_more() {  # its step takes 80 ms: batches, a search and answers of 600 tokens need a call of their own
+part_transformers_more() {  # its step takes 80 ms: a search and answers of 500 tokens need a call of their own
   unpack transformers "$W/$PART/site"; weights ""; say "weights"
   start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
   common=(--base-url "$URL" --seed 1 --model "$MODEL" --gpu "$GPU")
-  step batch-s2s 110 batch "${common[@]}" --dataset s2s --num-prompts 48 --batch-sizes 8,all --repeats 2
-  step saturate-s2s 110 saturate "${common[@]}" --dataset s2s --budget 90s
-  step sweep-s2l 140 sweep "${common[@]}" --dataset s2l --rates 1 --duration 110s --drain 15s --warmup 50s
-  stop; PORT=$((PORT + 1))
-  [ "$(left)" -gt 80 ] && start 60 transformers --no-continuous-batching --model "$MODEL" --dtype bfloat16 \
-    && step one-by-one-s2s 45 sweep --base-url "$URL" --model "$MODEL" --gpu "$GPU" --seed 1 --dataset s2s --rates 0.5,1 --duration 12s
+  step saturate-s2s 140 saturate "${common[@]}" --dataset s2s --budget 120s
+  step sweep-s2l 280 sweep "${common[@]}" --dataset s2l --rates 1 --duration 240s --drain 15s --warmup 100s
+}
+
+start_mii() {
+  unpack mii "$W/$PART/site"; weights ""; say "weights"
+  chmod +x "$W/$PART"/site/bin/* 2>/dev/null
+  export PATH=$W/$PART/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/extensions
+  export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
+  start 120 deepspeed_mii --model "$MODEL" --max-model-len 4096
 }
 
 part_mii() {
-  unpack mii "$W/mii/site"; weights ""; say "weights"
-  chmod +x "$W"/mii/site/bin/* 2>/dev/null
-  export PATH=$W/mii/site/bin:$PATH TORCH_CUDA_ARCH_LIST=9.0 DS_ACCELERATOR=cuda MAX_JOBS=16 TORCH_EXTENSIONS_DIR=$W/mii/extensions
-  export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")")}
-  start 120 deepspeed_mii --model "$MODEL" --max-model-len 4096 || return 1
+  start_mii || return 1
   sweeps "$MODEL" 4,16,64,128 4,16,32 4
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,32,all --repeats 2
   step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
 }
 
-part_llamacpp() {  # .parcel/llamacpp/llama-server.tar.xz.00 …: the program, built elsewhere
-  unpack llamacpp "$W/llamacpp/site"
-  if [ ! -x "$W/llamacpp/llama-server" ] && ls "$PARCEL"/llamacpp/llama-server.tar.xz.* >/dev/null 2>&1; then
-    cat "$PARCEL"/llamacpp/llama-server.tar.xz.* | xz -dc | tar x -C "$W/llamacpp"
+part_mii_more() {  # long answers in loads of a minute; the search again
+  start_mii || return 1
+  common=(--base-url "$URL" --seed 1 --model "$MODEL" --gpu "$GPU")
+  step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
+  step sweep-s2l 170 sweep "${common[@]}" --dataset s2l --rates 2,4 --duration 60s --drain 15s --warmup 25s
+}
+
+start_llamacpp() {  # .parcel/llamacpp/llama-server.tar.xz.00 …: the program, built elsewhere
+  unpack llamacpp "$W/$PART/site"
+  if [ ! -x "$W/$PART/llama-server" ] && ls "$PARCEL"/llamacpp/llama-server.tar.xz.* >/dev/null 2>&1; then
+    cat "$PARCEL"/llamacpp/llama-server.tar.xz.* | xz -dc | tar x -C "$W/$PART"
   fi
-  [ -x "$W/llamacpp/llama-server" ] || { say "there is no llama-server in $PARCEL/llamacpp"; return 1; }
+  [ -x "$W/$PART/llama-server" ] || { say "there is no llama-server in $PARCEL/llamacpp"; return 1; }
   local cuda
   cuda=$(python3 -c 'import nvidia, pathlib, torch  # torch brings libgomp
 places = [*nvidia.__path__, pathlib.Path(torch.__file__).parent]
 print(":".join({str(p.parent) for r in places for p in pathlib.Path(r).rglob("lib*.so.*")}))' 2>/dev/null)
-  export PATH=$W/llamacpp:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
+  export PATH=$W/$PART:$PATH LD_LIBRARY_PATH=$cuda:${LD_LIBRARY_PATH:-}
   weights -gguf; say "weights"
-  start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8 || return 1
+  start 120 llama-server --served-model-name llama-2-7b --model "$MODEL/model.gguf" --max-model-len 2048 --max-num-seqs 64 --no-enable-prefix-caching -ub 2048 -t 8
+}
+
+part_llamacpp() {
+  start_llamacpp || return 1
   sweeps llama-2-7b 4,16,32,64 4,8,16 2,4
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
   step saturate-s2s 120 saturate "${common[@]}" --dataset s2s --budget 100s
+}
+
+part_llamacpp_more() {  # batches that fit their time, long answers in a load longer than they are, the search again
+  start_llamacpp || return 1
+  common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
+  step batch-s2s 75 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,32,all --repeats 2
+  step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
+  step sweep-s2l 140 sweep "${common[@]}" --dataset s2l --rates 2 --duration 110s --drain 15s --warmup 50s
 }
 
 part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
@@ -184,6 +204,6 @@ ulimit -n 65536 2>/dev/null
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
 python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
 case $PART in
-  vllm | vllm_more | transformers | transformers_more | mii | llamacpp | rehearsal) "part_$PART" ;;
+  vllm | vllm_more | transformers | transformers_more | mii | mii_more | llamacpp | llamacpp_more | rehearsal) "part_$PART" ;;
   *) echo "there is no part '$PART'" >&2; exit 2 ;;
 esac
