@@ -14,12 +14,12 @@ from loadgen.report.reading import (
     Point,
     interval,
     is_indicative,
-    is_saturated,
     metric,
     number,
     percent_of_confidence,
     point_name,
     points_of,
+    saturation_of,
     say,
     say_range,
     sequence,
@@ -276,6 +276,6 @@ def _tip(point: Point, key: str, label: str, unit: str, summary: object) -> str:
         lines.append("few samples: a hint only")
     if words(point, "verdict"):
         lines.append(verdict_of(words(point, "verdict")).words)
-    if is_saturated(point, summary):
-        lines.append("past saturation")
+    if full := saturation_of(point, summary):
+        lines.append(full)
     return "\n".join(lines)

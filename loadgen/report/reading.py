@@ -92,12 +92,14 @@ def is_indicative(point: Point, key: str) -> bool:
     return key in sequence(point, "indicative")
 
 
-def is_saturated(point: Point, summary: Any) -> bool:
-    """Whether this point lies past saturation: a finding says so, or the rate is above the answer's whole interval."""
-    if any("saturated" in words(finding, "code").lower() for finding in sequence(point, "findings")):
-        return True
+def saturation_of(point: Point, summary: Any) -> str:
+    """ "saturated" past saturation: a finding says so, or the rate is above the answer's whole interval; "maybe
+    saturated" where a finding cannot tell; else ""."""
+    codes = {words(finding, "code") for finding in sequence(point, "findings")}
     asked, high = number(point, "request_rate"), number(summary, "saturation", "max_stable_rate", "high")
-    return asked is not None and high is not None and asked > high
+    if "SATURATED" in codes or (asked is not None and high is not None and asked > high):
+        return "saturated"
+    return "maybe saturated" if "MAYBE_SATURATED" in codes else ""
 
 
 def say(value: float | None, unit: str = "") -> str:
@@ -158,17 +160,20 @@ def names_of(points: Sequence[Point]) -> str:
 
 
 def group_findings(points: Sequence[Point]) -> list[tuple[dict[str, Any], str]]:
-    """Each code once, the gravest first, with its points; told in the words of the last, which bore the most load."""
-    last: dict[str, dict[str, Any]] = {}
+    """Each code once, the gravest first, with its points; told in the words of the point with most in flight, the
+    last of several: a search's points stand in the order of its probes."""
+    told: dict[str, tuple[float, dict[str, Any]]] = {}
     seen_at: dict[str, list[Point]] = {}
     for point in points:
         for finding in sequence(point, "findings"):
             if isinstance(finding, dict):
                 code = words(finding, "code")
-                last[code] = finding
+                load = number(point, "effective_concurrency") or 0.0
+                if code not in told or load >= told[code][0]:
+                    told[code] = load, finding
                 seen_at.setdefault(code, []).append(point)
-    ranked = sorted(last.items(), key=lambda pair: severity_of(words(pair[1], "severity")))
-    return [(finding, _where(seen_at[code], len(points))) for code, finding in ranked]
+    ranked = sorted(told.items(), key=lambda pair: severity_of(words(pair[1][1], "severity")))
+    return [(finding, _where(seen_at[code], len(points))) for code, (_, finding) in ranked]
 
 
 def _where(points: Sequence[Point], total: int) -> str:

@@ -11,23 +11,28 @@ from loadgen.report.reading import (
     Point,
     interval,
     is_indicative,
-    is_saturated,
     metric,
     number,
     point_name,
     points_of,
+    saturation_of,
     words,
 )
 from loadgen.report.words import COLUMNS, Column, verdict_of
 from loadgen.units import format_number
+
+_FULL = {
+    "saturated": "This rate is above what the server can sustain.",
+    "maybe saturated": "Too few requests came to tell whether the server keeps up with this rate.",
+}
 
 
 def badge(point: Point, summary: object) -> Markup:
     """The verdict as a pill: a sign and words, so that it does not hang on the colour."""
     verdict = verdict_of(words(point, "verdict"))
     pill = element("span", f"{verdict.sign} {verdict.words}", class_=f"badge {verdict.tone}", title=verdict.meaning)
-    full = element("span", "saturated", class_="badge full", title="This rate is above what the server can sustain.")
-    return join([pill, full if is_saturated(point, summary) else None], " ")
+    full = saturation_of(point, summary)
+    return join([pill, element("span", full, class_="badge full", title=_FULL[full]) if full else None], " ")
 
 
 def columns_for(points: Sequence[Point]) -> list[Column]:

@@ -20,11 +20,11 @@ from loadgen.report.reading import (
     group_findings,
     interval,
     is_indicative,
-    is_saturated,
     metric,
     percent_of_confidence,
     point_name,
     points_of,
+    saturation_of,
     sequence,
     words,
 )
@@ -153,5 +153,5 @@ def _cell(point: Point, column: Column, intervals: bool) -> str:
 
 def verdict_text(point: Point, summary: Any, between: str = ", ") -> str:
     """The verdict in words, and whether the point lies past saturation."""
-    verdict = verdict_of(words(point, "verdict")).words
-    return f"{verdict}{between}saturated" if is_saturated(point, summary) else verdict
+    verdict, full = verdict_of(words(point, "verdict")).words, saturation_of(point, summary)
+    return f"{verdict}{between}{full}" if full else verdict

@@ -116,7 +116,7 @@ def test_every_curve_is_there_with_units_and_the_saturation_interval(page: Page)
 def test_a_dot_of_a_curve_tells_its_figure_and_its_interval(sweep: dict[str, Any], page: Page) -> None:
     tips = [own["data-tip"] for _, own, _ in page.elements if "data-tip" in own]
     tip = next(tip for tip in tips if tip and tip.startswith("64 req/s\np99"))
-    assert re.fullmatch(r"64 req/s\np99 56\.\d s\n95 % CI 56\.\d to 57\.\d s\nserver errors\npast saturation", tip)
+    assert re.fullmatch(r"64 req/s\np99 56\.\d s\n95 % CI 56\.\d to 57\.\d s\nserver errors\nsaturated", tip)
 
 
 def test_a_limit_of_the_slo_is_drawn_where_it_limits(page: Page) -> None:
