@@ -78,6 +78,25 @@ ROOMY = batching(12.0, 0.0)  # everybody at once, 12 s each: it keeps up with wh
 BOUND = sharing(12, 2.0)  # 6 req/s
 
 
+def filling(load: float, stays: float, seed: int) -> Point:
+    """Capacity 10 req/s; at 80 % load 40 run at once and take 5 s each. The load lasts so many times as long."""
+    return point(10 * load, batching(1.0, 0.1), seed, 5 * stays, 2 * stays, warmup_s=1)
+
+
+@pytest.mark.parametrize("stays", [5, 10])
+def test_a_batch_that_slows_down_as_it_fills_does_not_fall_behind(stays: float) -> None:
+    """Its first answers are quick, and explain too little of what runs in the end."""
+    for load in (0.5, 0.8):
+        accused = sum(Code.SATURATED in codes(filling(load, stays, seed)) for seed in SEEDS)
+        assert accused <= 0.04 * len(SEEDS)
+
+
+def test_a_batch_that_goes_on_growing_does() -> None:
+    found = [codes(filling(1.3, 20, seed)) for seed in range(20)]
+    assert sum(Code.SATURATED in each for each in found) >= 15
+    assert all({Code.SATURATED, Code.MAYBE_SATURATED, Code.SHORT_RUN} & each for each in found)
+
+
 @pytest.mark.parametrize("drain_s", [3.0, 30.0])
 def test_answers_that_outlast_the_load_cannot_tell(drain_s: float) -> None:
     for seed in SEEDS:
