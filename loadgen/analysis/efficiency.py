@@ -49,38 +49,32 @@ def find_hardware(text: str, served_model: str) -> Hardware:
 def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | None:
     """The `efficiency` section of a point; None where nothing was produced.
 
-    batch     sequences that decode together: the server's own mean, else output tokens/s · TPOT, else those in flight
+    batch     sequences that decode together: the server's own mean, else those seen to decode, else those in flight
     mfu, mbu  FLOP/s and bytes/s that the produced tokens needed, over the GPU's limits (lower bounds)
+    least_share    of the time: what prompts and decode steps would take at their floors
+    token_ms       from one token of a sequence to its next
     prompt_share   of the least time that an output token costs, prompts and decode steps together
     doubling_gain  how many times the throughput at the least times, were the batch twice as large: near 2 where the
                    weights are what is read, near 1 where prompts or the KV cache are what takes the time
     """
-    lengths, tokens_per_s = point["lengths"], point["output_throughput"]
-    inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
-    inputs = inputs if inputs is not None else lengths.get("input_asked_mean") or lengths.get("input_planned_mean")
-    outputs = outputs if outputs is not None else lengths.get("output_planned_mean")
-    tpot_ms = point["mean_tpot_ms"]
-    # Output tokens/s · TPOT sequences decode at once (Little's law); what else is in flight waits for its turn.
-    decoding = tokens_per_s * tpot_ms / 1000 if tokens_per_s and tpot_ms else None
-    running = (point.get("server") or {}).get("running_mean") or decoding or point.get("effective_concurrency")
-    if not tokens_per_s or not inputs or not outputs or not running:
+    ran = _ran(point)
+    if ran is None:
         return None
-    batch = max(1, round(running))
-    model, gpu = hardware.model, hardware.gpu
-    step = analyse(model, decode(batch=batch, sequence=max(1, round(inputs + outputs / 2))), gpu)
-    prompt = analyse(model, prefill(batch=1, sequence=max(1, round(inputs))), gpu)
-    steps_per_s, prompts_per_s = tokens_per_s / batch, tokens_per_s / outputs
-    mfu = (steps_per_s * step.compute_ns + prompts_per_s * prompt.compute_ns) / NS_PER_S
+    batch, model, gpu = max(1, round(ran.running)), hardware.model, hardware.gpu
+    step = analyse(model, decode(batch=batch, sequence=max(1, round(ran.context))), gpu)
+    prompt = analyse(model, prefill(batch=1, sequence=max(1, round(ran.prompt_tokens))), gpu)
+    steps_per_s = ran.tokens_per_s / batch
+    mfu = (steps_per_s * step.compute_ns + ran.prompts_per_s * prompt.compute_ns) / NS_PER_S
     mbu = steps_per_s * step.memory_ns / NS_PER_S
     floor_ms = step.floor_ns / NS_PER_MS
-    prompt_ns = prompt.compute_ns / outputs  # for each output token; so are the next two
-    decode_ns, doubled_ns = step.floor_ns / batch, _doubled_ns(model, gpu, batch, inputs + outputs / 2)
+    prompt_ns = prompt.compute_ns * ran.prompts_per_s / ran.tokens_per_s  # for each output token; so are the next two
+    decode_ns, doubled_ns = step.floor_ns / batch, _doubled_ns(model, gpu, batch, ran.context)
     sentence = (
         f"{format_number(100 * mbu)} % of the {gpu.name}'s memory bandwidth, {format_number(100 * mfu)} % of its FLOP/s"
     )
-    if tpot_ms:
+    if ran.token_ms:
         sentence += (
-            f"; a decode step of {batch} took {format_number(tpot_ms)} ms,"
+            f"; a decode step of {batch} took {format_number(ran.token_ms)} ms,"
             f" {format_number(floor_ms)} ms at the least ({step.bound}-bound)"
         )
     return {
@@ -88,14 +82,53 @@ def efficiency(point: dict[str, Any], hardware: Hardware) -> dict[str, Any] | No
         "gpu": gpu.name,
         "mfu": mfu,
         "mbu": mbu,
+        "least_share": (prompt_ns + decode_ns) * ran.tokens_per_s / NS_PER_S,
         "bound": step.bound,
         "batch": batch,
+        "context": ran.context,
+        "token_ms": ran.token_ms,
         "decode_floor_ms": floor_ms,
         "prompt_share": prompt_ns / (prompt_ns + decode_ns),
         "doubling_gain": (prompt_ns + decode_ns) / (prompt_ns + doubled_ns),
-        "tpot_over_floor": tpot_ms / floor_ms if tpot_ms else None,
+        "tpot_over_floor": ran.token_ms / floor_ms if ran.token_ms else None,
         "sentence": sentence,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What a point says that the GPU did; `context` is what a sequence attends to, in tokens."""
+
+    running: float
+    context: float
+    tokens_per_s: float
+    token_ms: float | None
+    prompts_per_s: float
+    prompt_tokens: float
+
+
+def _ran(point: dict[str, Any]) -> _Ran | None:
+    """Of all that was decoded in the window (`decoding`). Where answers were not streamed, of those that ended well and
+    their lengths: in a steady window the same, in a run that is cut the short ones."""
+    lengths, seen, tokens_per_s = point["lengths"], point.get("decoding") or {}, point["output_throughput"]
+    server = point.get("server") or {}
+    inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
+    inputs = inputs if inputs is not None else lengths.get("input_asked_mean") or lengths.get("input_planned_mean")
+    outputs = outputs if outputs is not None else lengths.get("output_planned_mean")
+    token_ms = seen.get("token_ms") or point["mean_tpot_ms"]
+    # Output tokens/s · TPOT sequences decode at once (Little's law); what else is in flight waits for its turn.
+    decoding = seen.get("sequences_mean") or (tokens_per_s * token_ms / 1000 if tokens_per_s and token_ms else None)
+    running = server.get("running_mean") or decoding or point.get("effective_concurrency")
+    if not tokens_per_s or not inputs or not outputs or not running:
+        return None
+    return _Ran(
+        running=running,
+        context=seen.get("context_mean") or inputs + outputs / 2,
+        tokens_per_s=tokens_per_s,
+        token_ms=token_ms,
+        prompts_per_s=seen["prompts_per_s"] if seen else tokens_per_s / outputs,
+        prompt_tokens=seen.get("prompt_tokens_mean") or inputs,
+    )
 
 
 def _doubled_ns(model: Transformer, gpu: Gpu, batch: int, sequence: float) -> float:

@@ -3,8 +3,8 @@
 Evidence is what the point already holds: the server's gauges (`server`), what a small question to it took (`http`), the
 roofline (`efficiency`), how requests failed, and the client's own health. Each rule looks for one limit and gives the
 numbers it saw, or nothing; the rules stand in the order in which they bind: who was never let in says nothing of the
-batch. Where the server is silent, two laws speak for it: output tokens/s · TPOT sequences decode at once, and all
-tokens/s · TPOT rows go through the model between two tokens of a sequence (Little's law, both).
+batch. Where the server is silent, what was seen of its answers speaks for it: how many decode at once, and all
+tokens/s · the time of a token rows go through the model between two tokens of a sequence (Little's law).
 """
 
 from collections.abc import Callable
@@ -26,7 +26,8 @@ AT_CAP = 0.9
 GAIN_MIN = 1.2  # a batch twice as large gives less than this much more: the hardware is the limit, not the batch
 ROWS_OF_A_RIDGE = 256.0  # rows a step above which bf16 GPUs are short of FLOP/s: 150 (A100) to 400 (L4)
 SLOWED = 1.5  # TPOT over that of a light load
-GPU_BUSY = 0.2  # of its FLOP/s or of its bandwidth: what uses less of both is not limited by either
+GPU_BUSY = 1 / 3  # of the time at the least times of the roofline: kernels reach 60 to 80 % of it
+GAIN_NONE = 1.05  # what a batch twice as large gives, and is not worth a number
 
 _REFUSALS = ("429", "503")
 
@@ -54,14 +55,19 @@ class Evidence:
         return _number(self.point.get(name))
 
     @property
+    def token_ms(self) -> float | None:
+        return _token_ms(self.point)
+
+    @property
     def decoding(self) -> float | None:
-        """Sequences that decode at once, as seen from outside: output tokens/s · TPOT."""
-        return _product(self.own("output_throughput"), self.own("mean_tpot_ms"))
+        """Sequences that decode at once, as seen from outside; where answers do not stream, output tokens/s · TPOT."""
+        seen = _number((self.point.get("decoding") or {}).get("sequences_mean"))
+        return seen or _product(self.own("output_throughput"), self.token_ms)
 
     @property
     def rows(self) -> float | None:
         """Prompt and output tokens that the model computes in the time of one output token."""
-        return _product(self.own("total_token_throughput"), self.own("mean_tpot_ms"))
+        return _product(self.own("total_token_throughput"), self.token_ms)
 
     @property
     def prompt_rows(self) -> float | None:
@@ -95,9 +101,8 @@ class Evidence:
 
     @property
     def slowed(self) -> float | None:
-        """TPOT over that of the light load."""
-        now = self.own("mean_tpot_ms")
-        before = None if self.light is None else _number(self.light.get("mean_tpot_ms"))
+        """The time of a token over that of the light load."""
+        now, before = self.token_ms, None if self.light is None else _token_ms(self.light)
         return now / before if now and before else None
 
 
@@ -231,7 +236,7 @@ def _hardware(e: Evidence) -> Limit | None:
     gain, share = e.roofline("doubling_gain"), e.roofline("prompt_share")
     if gain is not None and share is not None and (e.server("running_mean") or e.decoding):  # else its batch is a guess
         stuck = gain < GAIN_MIN or not e.at_cap
-        if stuck and max(e.roofline("mbu") or 0.0, e.roofline("mfu") or 0.0) < GPU_BUSY:
+        if stuck and _is_idle(e.roofline("least_share")):
             return Limit.ENGINE
         return (Limit.PREFILL if share >= PROMPTS_RULE else Limit.DECODE) if stuck else None
     if e.server("running_mean") is None and e.decoding is None:
@@ -251,16 +256,30 @@ def _hardware(e: Evidence) -> Limit | None:
     return Limit.DECODE if (e.slowed or 0.0) >= SLOWED or e.server("cap") is not None else None
 
 
+def _is_idle(least_share: float | None) -> bool:
+    return least_share is not None and least_share < GPU_BUSY
+
+
 def _engine(e: Evidence) -> str | None:
     if _hardware(e) is not Limit.ENGINE:
         return None
-    running = e.server("running_mean") or e.decoding
-    floor_ms, tpot_ms = e.roofline("decode_floor_ms"), e.own("mean_tpot_ms")
-    told = [] if running is None else [f"{_count(running)} running"]
-    if floor_ms is not None and tpot_ms is not None:
-        told += [f"a token takes {_ms(tpot_ms)} where the GPU needs {_ms(floor_ms)}"]
     used = (_percent(e.roofline(name) or 0.0) for name in ("mbu", "mfu"))
-    return ", ".join([*told, "{} of its bandwidth and {} of its FLOP/s are used".format(*used)])
+    return ", ".join([*_running(e), *_pace(e), "{} of its bandwidth and {} of its FLOP/s are used".format(*used)])
+
+
+def _pace(e: Evidence) -> list[str]:
+    floor_ms = e.roofline("decode_floor_ms")
+    if floor_ms is None or e.token_ms is None:
+        return []
+    return [f"a token takes {_ms(e.token_ms)} where the GPU needs {_ms(floor_ms)}"]
+
+
+def _running(e: Evidence) -> list[str]:
+    """How many sequences run at once, and whether that is as many as may."""
+    running, waiting = e.server("running_mean") or e.decoding, e.server("waiting_max")
+    if e.at_cap and waiting:
+        return [f"the batch is full with {_count(running)} running and {_count(waiting)} waiting"]
+    return [] if running is None else [f"{_count(running)} running"]
 
 
 def _prefill(e: Evidence) -> str | None:
@@ -278,10 +297,11 @@ def _prefill(e: Evidence) -> str | None:
 def _decode(e: Evidence) -> str | None:
     if _hardware(e) is not Limit.DECODE:
         return None
-    mbu, gain, running = e.roofline("mbu"), e.roofline("doubling_gain"), e.server("running_mean") or e.decoding
-    told = [] if running is None else [f"{_count(running)} running"]
+    mbu, gain, told = e.roofline("mbu"), e.roofline("doubling_gain"), _running(e)
     told += [] if mbu is None else [f"{_percent(mbu)} of the GPU's memory bandwidth is used"]
-    told += [] if gain is None else [f"twice the batch would give {format_number(gain)} times the tokens at best"]
+    if gain is not None:
+        more = "no more" if gain < GAIN_NONE else f"{format_number(gain)} times the"
+        told += [f"by the roofline twice the batch would give {more} tokens"]
     told += [] if e.slowed is None else [f"a token takes {format_number(e.slowed)} times as long as under a light load"]
     return ", ".join(told) or None
 
@@ -294,7 +314,8 @@ def _slots(e: Evidence) -> str | None:
         return _slots_from_outside(e)
     if not e.at_cap or not waiting:
         return None
-    return f"{_count(running)} running, {_count(waiting)} waiting"
+    share = e.roofline("least_share")  # of a slow engine not even a batch that has room may give more
+    return ", ".join([f"{_count(running)} running, {_count(waiting)} waiting", *(_pace(e) if _is_idle(share) else [])])
 
 
 def _slots_from_outside(e: Evidence) -> str | None:
@@ -331,6 +352,12 @@ def _refused(point: Point) -> float:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def _token_ms(point: Point) -> float | None:
+    """From one token of a sequence to its next: of all that was decoded, else of those that ended well."""
+    seen = _number((point.get("decoding") or {}).get("token_ms"))
+    return _number(point.get("mean_tpot_ms")) if seen is None else seen
 
 
 def _product(per_s: float | None, ms: float | None) -> float | None:

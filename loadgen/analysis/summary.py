@@ -13,6 +13,7 @@ from loadgen.analysis import estimate
 from loadgen.analysis import slo as objectives
 from loadgen.analysis.batches import batch_section
 from loadgen.analysis.data import Columns, RunData
+from loadgen.analysis.decoding import decoding_section
 from loadgen.analysis.faithful import replay_section
 from loadgen.analysis.flow import Flow, flow_of
 from loadgen.analysis.gauges import http_section, server_section
@@ -75,6 +76,7 @@ def summarise(run: RunData, slo: Slo | None = None) -> dict[str, Any]:
         **counts_section(run, inside, unsent),
         "token_source": token_source(counted_by(columns)[ok]),
         "lengths": lengths_section(columns, ok & inside),
+        "decoding": decoding_section(run, window),
         **_latencies(samples),
         "quantiles": {f"{name}_ms": _percents(samples[name]) for name in QUANTILES_OF},
         "confidence": _confidence(batches, samples) | {name: each.interval() for name, each in rates.items()},

@@ -206,6 +206,54 @@ def test_every_limit_has_words_and_something_to_try_for_everybody(limit: Limit) 
     assert set(ALIASES.values()) <= engines | {ANY}
 
 
+def roofline(**more: Any) -> dict[str, Any]:
+    return {"mbu": 0.6, "mfu": 0.17, "least_share": 0.62, "prompt_share": 0.01, "decode_floor_ms": 13.4} | more
+
+
+def test_a_full_batch_that_no_larger_one_would_better_is_said_to_be_full() -> None:
+    """Of the H200's records: 256 run, as --max-num-seqs says, and a larger batch is slower in proportion."""
+    server = {
+        "engine": "vllm",
+        "running_mean": 255.7,
+        "running_max": 256.0,
+        "waiting_mean": 203.0,
+        "waiting_max": 305.0,
+    }
+    quick = {"connect_p50_ms": 0.2, "answer_p50_ms": 7.0}
+    point = busy(server=server, http=quick, effective_concurrency=460.0, efficiency=roofline(doubling_gain=1.000004))
+    assert reason_of(point) == (
+        "decoding takes the GPU's memory bandwidth (the batch is full with 256 running and 305 waiting, 60 % of the "
+        "GPU's memory bandwidth is used, by the roofline twice the batch would give no more tokens)"
+    )
+    point["efficiency"]["doubling_gain"] = 1.14
+    assert "twice the batch would give 1.14 times the tokens" in reason_of(point)
+    point["efficiency"]["doubling_gain"] = 1.5
+    assert limits(point)[0]["seen"] == "256 running, 305 waiting."
+    point["efficiency"] |= {"mbu": 0.1, "mfu": 0.09, "least_share": 0.15}
+    assert limits(point)[0]["seen"] == "256 running, 305 waiting, a token takes 20 ms where the GPU needs 13.4 ms."
+
+
+def test_a_gpu_that_is_idle_two_thirds_of_the_time_is_no_limit() -> None:
+    """Neither of its two limits is near, and a third of both together is none either."""
+    idle = roofline(mbu=0.24, mfu=0.25, least_share=0.3, doubling_gain=1.0)
+    inside = BUSY["server"] | {"running_mean": 90.0, "running_max": 99.0}
+    point = busy(server=inside, http=None, efficiency=idle)
+    assert limits(point)[0]["code"] == Limit.ENGINE
+    point["efficiency"] = idle | {"least_share": 0.4}
+    assert limits(point)[0]["code"] == Limit.DECODE
+
+
+def test_a_mute_server_whose_answers_all_wait_is_known_by_what_it_decodes() -> None:
+    """DeepSpeed-MII on the H200: no gauges, 2,787 in flight, nothing that began in the window ended there."""
+    decoding = {"sequences_mean": 224.7, "context_mean": 46.1, "token_ms": 112.0}
+    idle = roofline(mbu=0.04, mfu=0.06, least_share=0.07, prompt_share=0.3, doubling_gain=1.1, decode_floor_ms=4.5)
+    mute = {"verdict": "NOT_STEADY", "findings": [], "effective_concurrency": 2787.0, "achieved_rate": 76.2}
+    mute |= {"output_throughput": 2007.0, "mean_tpot_ms": None, "http": {"connect_p50_ms": 0.2, "answer_p50_ms": 6.0}}
+    found = limits(mute | {"decoding": decoding, "efficiency": idle}, engine="deepspeed-mii")[0]
+    assert found["code"] == Limit.ENGINE
+    assert found["seen"].startswith("225 running, a token takes 112 ms where the GPU needs 4.5 ms, ")
+
+
 def test_prompts_that_run_beside_each_other_do_not_fill_the_time() -> None:
     """A server of constant times and 16 places, silent about itself: TTFT 20 ms, 10 ms a token, 20 tokens."""
     light = {"median_ttft_ms": 20.1, "mean_tpot_ms": 10.0}

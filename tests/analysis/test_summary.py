@@ -45,7 +45,7 @@ def test_the_keys_are_those_that_scripts_depend_on() -> None:
         *("total_token_throughput", "request_goodput", "confidence", "total_input_tokens", "total_output_tokens"),
         *("token_source", "client", "server", "efficiency", "verdict", "findings", "quantiles", "timeline", "slo"),
         *("whole_run", "effective_concurrency", "littles_law", "lengths", "indicative", "max_concurrency"),
-        *("http", "http_statuses", "samples"),
+        *("http", "http_statuses", "samples", "decoding"),
     }
     assert wanted == set(point)
     assert "p99.9_ttft_ms" in point
