@@ -7,22 +7,16 @@ capacity, that end of the interval is None.
 """
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from loadgen.analysis.findings import Code, finding
+from loadgen.analysis.crowding import SHORT_OF, Crowding, most_tokens
+from loadgen.analysis.findings import Code
 from loadgen.analysis.reasons import is_refusing, limits, reason_of
 from loadgen.analysis.sample import Floats
 from loadgen.units import format_number
 
-CROWDED = 2.0  # times as many in flight as at a lower rate: what they give then is worth a comparison
-SHORT_OF = 0.8  # of the tokens asked for: what stays below even at best is too little
-_EVIDENCE = (
-    "{} in flight, at {} req/s, gave {} tok/s, {} gave {}: by that no number in flight gives more than {}, and {} are "
-    "asked for."
-)
 KNEE_POINTS_MIN = 5
 KNEE_BEND = 0.05  # a curve that one line fits this well (root mean square, 5 %) has no knee
 KNEE_GAIN = 0.5  # the bent line must leave at most this share of the straight one's squared error
@@ -83,9 +77,7 @@ def is_untold(point: Point) -> bool:
 def compared(points: list[Point]) -> list[Point]:
     """The same points; one that was too short to tell is found saturated where a stable point below shows it.
 
-    A batch's pace slows down in proportion to its size at the least favourable: N in flight give X = N / (a + b·N)
-    tokens/s, so two points give 1/b, the most that any number in flight would. The higher one's interval counts with
-    its upper end, the lower one's with its lower. Completions prove nothing: they fall while a server fills.
+    What it shows: that no number in flight would give the tokens that are asked for (crowding.py).
     """
     stable = sorted((each for each in points if _counts(each) and is_stable(each)), key=rate_of, reverse=True)
     return [_with_evidence(each, stable) if _counts(each) and is_untold(each) else each for each in points]
@@ -97,17 +89,12 @@ def _with_evidence(point: Point, stable: list[Point]) -> Point:
     for each in stable:
         gave, (low, _) = each["output_throughput"], each["confidence"].get("output_throughput") or (0.0, 0.0)
         few, many = each["effective_concurrency"], point["effective_concurrency"]
-        if rate_of(each) >= rate_of(point) or not low or many < CROWDED * few:
-            continue
-        slope = (1 / high - few / many / low) / (1 - few / many)
+        most = most_tokens(few, low, many, high) if low and rate_of(each) < rate_of(point) else None
         asked = gave * point["offered_rate"] / each["offered_rate"]
-        if slope > 0 and 1 / slope < SHORT_OF * asked:
-            numbers = (few, rate_of(each), gave, many, point["output_throughput"], 1 / slope, asked)
-            found = replace(
-                finding(Code.SATURATED, achieved="", offered="", backlog=""),
-                seen=_EVIDENCE.format(*map(format_number, numbers)),
-            )
-            return point | {"findings": [found.as_dict(), *point["findings"]]}
+        if most is not None and most < SHORT_OF * asked:
+            found = Crowding(few, gave, many, point["output_throughput"], most, asked)
+            said = found.finding(f", at {format_number(rate_of(each))} req/s,").as_dict()
+            return point | {"findings": [said, *point["findings"]]}
     return point
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from loadgen.analysis.crowding import crowding
 from loadgen.analysis.data import RunData
 from loadgen.analysis.findings import Code, Finding, Severity, finding
 from loadgen.analysis.flow import Flow
@@ -227,6 +228,8 @@ def _server(e: Evidence) -> Iterator[Finding]:
             p=f"{worst.change.p:.1g}",
         )
     if e.filling is not None:
+        if not (e.backlog is not None and e.backlog.grows) and (found := crowding(e.run, e.flow, e.window.end_ns)):
+            yield found.finding()
         stay = f"{'at least ' if point['censored'] else ''}{format_duration(e.filling.stay_ns)}"
         load, enough = format_duration(e.filling.load_ns), f"{e.filling.enough_s}s"
         yield finding(Code.SHORT_RUN, stay=stay, load=load, duration=enough)
