@@ -12,7 +12,7 @@ import numpy as np
 
 from loadgen.analysis.attainment import Attainment, attainments
 from loadgen.analysis.observed import Observed, arrived, progressed
-from loadgen.analysis.returning import returns
+from loadgen.analysis.returning import Stretches, returns
 from loadgen.analysis.sample import Bools, Floats
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, stability
 from loadgen.analysis.slo import Slo
@@ -151,19 +151,17 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
         return base
     edges_ns = np.linspace(start_ns, end_ns, FINE + 1)
     seconds = (end_ns - start_ns) / FINE / NS_PER_S
-    ones = np.ones(len(seen))
-    progress = progressed(seen, edges_ns, ones)
+    progress = progressed(seen, edges_ns, np.ones(len(seen)))
     throughput = batch_mean(progress / seconds, _controls(seen, edges_ns, workload, seconds))
     tokens = batch_mean(progressed(seen, edges_ns, seen.output_tokens) / seconds)
-    served = progress if failed > FAILED_MAX * len(seen) else progress + _failures(seen, edges_ns)
     latency = _latency(seen, inside & ~seen.failed)
     in_flight = _in_flight(seen, start_ns, end_ns)
     deficit, verdict = None, ""
     if probe.kind is Kind.OPEN:
         arrivals = arrived(seen, edges_ns)
-        deficit = batch_mean((arrivals - served) / max(1.0, float(arrivals.mean())))
+        deficit = batch_mean((arrivals - _served(seen, edges_ns)) / max(1.0, float(arrivals.mean())))
         verdict = stability(deficit)
-        if verdict == "unresolved" and _returns(seen, edges_ns, probe.level, latency, failed):
+        if verdict == "unresolved" and _returns(seen, edges_ns, probe.level, workload, latency):
             verdict = "stable"
     return Judged(
         base.requests,
@@ -216,17 +214,24 @@ def _controls(seen: Observed, edges_ns: Floats, workload: Workload, seconds: flo
     return np.stack(known, axis=1) if known else np.empty((FINE, 0))
 
 
-def _returns(seen: Observed, edges_ns: Floats, rate: float, latency: Interval | None, failed: int) -> bool:
+def _returns(seen: Observed, edges_ns: Floats, rate: float, workload: Workload, latency: Interval | None) -> bool:
     """Whether the backlog returns to its level, by batches as short as an answer but no shorter."""
     if latency is None:
         return False
     span_s = float(edges_ns[-1] - edges_ns[0]) / NS_PER_S
-    count = FINE * max(part for part in FINER if part == 1 or span_s > FINE * part * latency.value)
+    turns = span_s / latency.value
+    count = FINE * max(part for part in FINER if part == 1 or turns > FINE * part)
     edges_ns = np.linspace(edges_ns[0], edges_ns[-1], count + 1)
-    served = progressed(seen, edges_ns, np.ones(len(seen)))
-    if failed <= FAILED_MAX * len(seen):
-        served = served + _failures(seen, edges_ns)
-    return returns(arrived(seen, edges_ns), served, rate * span_s / count)
+    served = _served(seen, edges_ns)
+    luck = progressed(seen, edges_ns, seen.output_tokens / max(workload.output_tokens, 1.0) - 1)
+    return returns(Stretches(arrived(seen, edges_ns), served, luck, rate * span_s / count, turns))
+
+
+def _served(seen: Observed, edges_ns: Floats) -> Floats:
+    """float64[len(edges) − 1]: what left the server between successive edges; failures too, where accidents."""
+    progress = progressed(seen, edges_ns, np.ones(len(seen)))
+    accidents = float(seen.failed.sum()) <= FAILED_MAX * len(seen)
+    return progress + _failures(seen, edges_ns) if accidents else progress
 
 
 def _failures(seen: Observed, edges_ns: Floats) -> Floats:

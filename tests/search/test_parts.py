@@ -1,6 +1,7 @@
 """The parts of the search, each against what is known of it: counting, intervals, isotonic fit, crossing, knee."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from queues import NS
 from loadgen.analysis.attainment import attainments
 from loadgen.analysis.isotonic import crossing, isotonic
 from loadgen.analysis.observed import Observed, arrived, progressed
-from loadgen.analysis.returning import returns
+from loadgen.analysis.returning import Stretches, returns
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, pooled, stability
 from loadgen.analysis.slo import parse_slo
 from loadgen.search.estimates import Rate, capacity, peak_tokens
@@ -96,32 +97,67 @@ def test_a_verdict_waits_until_it_is_certain() -> None:
     assert stability(Interval(0.02, 0.03, 23)) == "unresolved"
 
 
-def stretches(rng: np.random.Generator, back: float, load: float, count: int = 24) -> tuple[np.ndarray, np.ndarray]:
+def stretches(
+    rng: np.random.Generator, back: float, load: float, count: int = 24, begins: float = 20.0, spread: float = 1.0
+) -> Stretches:
     """What arrives in a stretch of time, 20 on average, and what a server completes: a share of what is in it, and no
-    more than it can.
+    more than it can, which luck with lengths changes by `spread`.
     """
-    arrivals, served, level = rng.poisson(20.0, count).astype(float), np.empty(count), 20.0
+    arrivals, served, level = rng.poisson(20.0, count).astype(float), np.empty(count), begins
+    luck = spread * rng.standard_normal(count)
     for k in range(count):
-        can = 20 / load + rng.standard_normal()
+        can = 20 / load + luck[k]
         served[k] = min(back * (level + arrivals[k]) + rng.standard_normal(), can)
         level += arrivals[k] - served[k]
-    return arrivals, served
+    return Stretches(arrivals, served, -luck, 20.0, turns=24.0)
 
 
 @pytest.mark.parametrize(("back", "load", "least", "most"), [(0.5, 0.5, 0.6, 1.0), (1.0, 1.1, 0.0, 0.005)])
 def test_a_backlog_returns_where_the_server_keeps_up(back: float, load: float, least: float, most: float) -> None:
     rng = np.random.default_rng(1)
-    said = [returns(*stretches(rng, back, load), 20.0) for _ in range(1000)]
+    said = [returns(stretches(rng, back, load)) for _ in range(1000)]
     assert least <= np.mean(said) <= most
 
 
-def test_what_did_not_come_is_not_kept_up_with() -> None:
-    """The same stretches, and a rate that asked for 10 % more of them: nothing is known of that."""
+def test_a_batch_that_fills_is_not_a_backlog_that_returns() -> None:
+    """It completes more while more is in it, until it is full: then 10 % less than comes."""
     rng = np.random.default_rng(1)
-    arrivals, served = stretches(rng, 0.5, 0.5)
-    assert returns(arrivals, served, arrivals.mean())
-    assert not returns(arrivals, served, 1.1 * arrivals.mean())
-    assert not returns(np.full(24, 20.0), served, 20.0)
+    said = [returns(stretches(rng, 0.15, 1.1, begins=0.0)) for _ in range(1000)]
+    assert np.mean(said) <= 0.005
+
+
+def test_luck_with_lengths_is_not_capacity() -> None:
+    """8 % overload, and answers that are shorter than usual for a while, then longer: set off, it hardly deceives."""
+    rng = np.random.default_rng(2)
+    told, untold = 0, 0
+    for _ in range(3000):
+        luck = 4 * rng.standard_normal(24)
+        for k in range(1, 24):
+            luck[k] = 0.8 * luck[k - 1] + 0.6 * luck[k]
+        served = 20 / 1.08 + luck + 0.2 * rng.standard_normal(24)
+        seen = Stretches(rng.poisson(20.0, 24).astype(float), served, luck, 20.0, 24.0)
+        told += returns(seen)
+        untold += returns(replace(seen, luck=np.zeros(24)))
+    assert told <= 0.003 * 3000
+    assert told < untold
+
+
+def test_a_backlog_needs_time_to_return() -> None:
+    """Long answers: the drift is known before the trend is, but not in a window as short as a few of them."""
+    rng = np.random.default_rng(1)
+    usual = [stretches(rng, 0.2, 0.5, begins=80.0) for _ in range(300)]
+    short = [replace(each, turns=3.0) for each in usual]
+    assert np.mean([returns(each) for each in short]) < 0.15
+    assert np.mean([returns(each) for each in usual]) > 0.25
+
+
+def test_what_did_not_come_is_not_kept_up_with() -> None:
+    """The same stretches, and a rate that asked for a third more of them: nothing is known of that."""
+    rng = np.random.default_rng(1)
+    seen = stretches(rng, 0.5, 0.5)
+    assert returns(seen)
+    assert not returns(replace(seen, expected=1.33 * seen.expected))
+    assert not returns(Stretches(np.full(24, 20.0), seen.served, seen.luck, 20.0, 24.0))
 
 
 @pytest.mark.parametrize(("stuck", "law"), [(0, 1.0), (4, 2.0)])
