@@ -11,12 +11,16 @@ speeds up while its batch fills. One of two things more must be certain:
 - where the backlog was highest the server completed what was asked for (Foster's drift, 1953): it goes down from there.
   This is known sooner, since hardly any luck with arrivals is in what a server completes, and luck with lengths, which
   is, can be set off; but only once the backlog had time to return, and if it is not on its way up
+
+Where an overload has shown that the server can do far more, luck does not explain a backlog that returns: less will do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.analysis.sample import Floats
 from loadgen.analysis.sequential import DEFICIT_MAX, LOOK_ERROR, Interval
@@ -26,9 +30,12 @@ from loadgen.analysis.sequential import DEFICIT_MAX, LOOK_ERROR, Interval
 # share of the standard deviation that the server gives.
 CERTAIN, CERTAIN_ALONE = 3.4, 4.5
 MEMORY_MAX = 0.95  # of a backlog, from stretch to stretch: beyond it nothing is known of its level
-TURNS = 6.0  # answers, one after the other: so long a backlog has to return in
-ENOUGH = 1 - 0.4 * DEFICIT_MAX  # of what was asked for: certainly completed where the backlog was highest
+# Answers, one after the other: so long a backlog has to return in; the share of what was asked for that is certainly
+# completed where the backlog was highest. The second of each: where the server can do far more.
+TURNS, TURNS_FAR = 8.0, 4.0
+ENOUGH, ENOUGH_FAR = 1 - 0.2 * DEFICIT_MAX, 1 - 2 * DEFICIT_MAX
 RISE_MAX = DEFICIT_MAX / 2  # of the arrivals, at the best guess
+TINY = 1e-12
 MERGED = 12  # the spread of what was completed is taken between so many parts of the time
 
 
@@ -39,6 +46,7 @@ class Stretches:
     luck      how many more requests of usual length would have been completed; 0 on average
     expected  arrivals per stretch at the rate asked
     turns     how many answers, one after the other, the whole lasts
+    far       an overload completed far more than is asked here
     """
 
     arrivals: Floats
@@ -46,6 +54,7 @@ class Stretches:
     luck: Floats
     expected: float
     turns: float
+    far: bool = False
 
 
 def returns(seen: Stretches) -> bool:
@@ -53,48 +62,64 @@ def returns(seen: Stretches) -> bool:
     level = np.concatenate(([0.0], np.cumsum(seen.arrivals - seen.served)[:-1]))
     level = level - level.mean()
     asked = seen.arrivals - seen.expected
-    design = np.column_stack((np.ones(len(level)), level, asked))
-    if np.linalg.matrix_rank(design) < design.shape[1]:  # nothing came, or nothing varied
+    ones = np.ones(len(level))
+    plain = _fitted([level, ones, asked], seen.served)
+    if plain is None:  # nothing came, or nothing varied
         return False
-    (_, back, at_once), left, weights = _least_squares(design, seen.served)
-    noise = float(left @ left) / (len(level) - design.shape[1])
-    own = sqrt(noise / (noise + float(np.var((1 - at_once) * seen.arrivals)))) if noise else 0.0
-    error = sqrt(noise * float(weights[1] @ weights[1]))
+    back, error = float(plain.slopes[0]), plain.error(0)
     rise = _trend(level, 1 - back).scaled(1 / seen.expected)
     unlucky = max(0.0, -float(asked.mean()) / float(seen.arrivals.mean()))
     if back > CERTAIN_ALONE * error and rise.value + rise.half(1 - 2 * LOOK_ERROR) + unlucky < DEFICIT_MAX:
         return True
-    certain = CERTAIN + own * (CERTAIN_ALONE - CERTAIN)
-    if back <= certain * error or seen.turns < TURNS or rise.value > RISE_MAX:
+    if seen.turns < (TURNS_FAR if seen.far else TURNS) or rise.value > RISE_MAX:
         return False
-    highest = _completed_above(seen, level, asked)
-    return highest.value - highest.half(1 - 2 * LOOK_ERROR) > ENOUGH * seen.expected
-
-
-def _completed_above(seen: Stretches, level: Floats, asked: Floats) -> Interval:
-    """Completed per stretch in the half of the stretches that began with most in the server, had as much arrived as was
-    asked for, of usual lengths. Its error is also taken from longer parts of the time, since a server's speed wanders;
-    the wider is kept.
-    """
+    luck = [seen.luck] if seen.luck.any() else []
+    fit = _fitted([level, ones, asked, *luck], seen.served)
     above = level > np.median(level)
-    columns = [~above, above, asked, seen.luck]
-    design = np.column_stack([each for each in columns if each.any()]).astype(np.float64)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        return Interval(0.0, inf, 1)
-    slopes, left, weights = _least_squares(design, seen.served)
-    value, n, freedom = float(slopes[1]), len(level), len(level) - design.shape[1]
-    parts = (weights[1] * left).reshape(MERGED, -1).sum(axis=1)
-    apart = float(left @ left) / freedom * float(weights[1] @ weights[1])
-    merged = float(parts @ parts) * n / freedom * MERGED / (MERGED - 1)
-    known = Interval(value, sqrt(apart), freedom), Interval(value, sqrt(merged), MERGED - 1)
-    return max(known, key=Interval.half)
+    highest = _fitted([above, ~above, asked, *luck], seen.served)
+    if fit is None or highest is None:
+        return False
+    own = fit.noise / np.hypot(fit.noise, np.std((1 - fit.slopes[2]) * seen.arrivals))
+    if fit.slopes[0] <= (CERTAIN + own * (CERTAIN_ALONE - CERTAIN)) * fit.error(0):
+        return False
+    completed = highest.slope(0)
+    enough = ENOUGH_FAR if seen.far else ENOUGH
+    return completed.value - completed.half(1 - 2 * LOOK_ERROR) > enough * seen.expected
 
 
-def _least_squares(design: Floats, target: Floats) -> tuple[Floats, Floats, Floats]:
-    """Slopes, what is left, and float64[slopes, n]: how much each of the target counts for each slope."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Least squares. `weights`: float64[slopes, n], how much each of the target counts for each slope; `noise`: the
+    standard deviation of what is left.
+    """
+
+    slopes: Floats
+    left: Floats
+    weights: Floats
+    noise: float
+
+    def error(self, column: int) -> float:
+        return self.noise * float(np.sqrt(self.weights[column] @ self.weights[column]))
+
+    def slope(self, column: int) -> Interval:
+        """Its error is also taken from long parts of the time, since a server's speed wanders; the wider is kept."""
+        value, n = float(self.slopes[column]), len(self.left)
+        freedom = n - len(self.slopes)
+        parts = (self.weights[column] * self.left).reshape(MERGED, -1).sum(axis=1)
+        merged = float(np.sqrt(parts @ parts * n / freedom * MERGED / (MERGED - 1)))
+        return max(Interval(value, self.error(column), freedom), Interval(value, merged, MERGED - 1), key=Interval.half)
+
+
+def _fitted(columns: Sequence[npt.NDArray[Any]], target: Floats) -> _Fit | None:
+    """None where the columns do not tell the slopes."""
+    design = np.column_stack(columns).astype(np.float64)
+    n, count = design.shape
+    if np.linalg.matrix_rank(design) < count:
+        return None
     weights = np.linalg.inv(design.T @ design) @ design.T
     slopes = weights @ target
-    return slopes, target - design @ slopes, weights
+    left = target - design @ slopes
+    return _Fit(slopes, left, weights, max(float(np.sqrt(left @ left / (n - count))), TINY))
 
 
 def _trend(level: Floats, memory: float) -> Interval:

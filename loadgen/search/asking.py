@@ -5,7 +5,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from loadgen.analysis.slo import Slo
-from loadgen.search.estimates import Pairs
+from loadgen.search.estimates import Pairs, certain
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
 from loadgen.units import NS_PER_S, format_number
 
@@ -84,7 +84,18 @@ class State:
         at_most = max(at_least, min(self.limits.budget_ns * PROBE_SHARE, left_ns, at_most_ns))
         slo = purpose is Purpose.SLO
         judged = yield from self.ask(
-            Probe(Kind.OPEN, rate, purpose, at_least, at_most, self.settle_ns, width, decide=not slo, slo=slo)
+            Probe(
+                Kind.OPEN,
+                rate,
+                purpose,
+                at_least,
+                at_most,
+                self.settle_ns,
+                width,
+                decide=not slo,
+                slo=slo,
+                completed=certain(self.made),
+            )
         )
         if judged.problem:
             self.notes.append(f"{format_number(rate)} req/s does not count: {judged.problem}")

@@ -82,6 +82,12 @@ def capacity(made: Pairs) -> Rate | None:
     return Rate(whole.value, bottom, whole.high, f"completions of overloaded probes: {len(busy)}")
 
 
+def certain(made: Pairs) -> float:
+    """Requests/s that the server certainly completed when it was overloaded; 0 where it was not."""
+    found = capacity(made) if saturated(made) else None
+    return 0.0 if found is None or found.low is None else found.low
+
+
 def collapses(made: Pairs) -> bool:
     """Whether closed loops completed more than an overloaded open loop did: the server may suffer from its queue."""
     busy = saturated(made)

@@ -20,6 +20,7 @@ from loadgen.units import NS_PER_S
 
 FAILED_MAX = 0.01  # a larger share of failures is not an accident: what fails was not served
 FINER = (1, 2, 4)  # times FINE batches, where the backlog is followed
+FAR = 0.87  # of what an overload completed: so much less is not overloaded, however badly the former is known
 LOOK_GROWTH = 1.25  # each look comes when this much more has been seen
 LATENCIES_MIN = 8
 COMPLETIONS_MIN = 20  # fewer say nothing about a spread
@@ -62,6 +63,7 @@ class Probe:
     width        ends when half the interval of the throughput is at most this share of it; None: not asked
     decide       ends when stable or unstable;  slo  ends when the SLO is met or missed for certain
     against      ends when the throughput is certainly above this, or certainly below; None: not asked
+    completed    requests/s that the server certainly completed when it was overloaded; 0: not known
     """
 
     kind: Kind
@@ -74,6 +76,12 @@ class Probe:
     decide: bool = False
     slo: bool = False
     against: float | None = None
+    completed: float = 0.0
+
+    @property
+    def far(self) -> bool:
+        """Whether the server can certainly do far more than is asked."""
+        return self.kind is Kind.OPEN and self.level < FAR * self.completed
 
     def next_look_ns(self, until_ns: float) -> float:
         """When to look again after a look at `until_ns` (0: the first)."""
@@ -161,7 +169,7 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
         arrivals = arrived(seen, edges_ns)
         deficit = batch_mean((arrivals - _served(seen, edges_ns)) / max(1.0, float(arrivals.mean())))
         verdict = stability(deficit)
-        if verdict == "unresolved" and _returns(seen, edges_ns, probe.level, workload, latency):
+        if verdict == "unresolved" and _returns(probe, seen, edges_ns, workload, latency):
             verdict = "stable"
     return Judged(
         base.requests,
@@ -214,7 +222,7 @@ def _controls(seen: Observed, edges_ns: Floats, workload: Workload, seconds: flo
     return np.stack(known, axis=1) if known else np.empty((FINE, 0))
 
 
-def _returns(seen: Observed, edges_ns: Floats, rate: float, workload: Workload, latency: Interval | None) -> bool:
+def _returns(probe: Probe, seen: Observed, edges_ns: Floats, workload: Workload, latency: Interval | None) -> bool:
     """Whether the backlog returns to its level, by batches as short as an answer but no shorter."""
     if latency is None:
         return False
@@ -224,7 +232,8 @@ def _returns(seen: Observed, edges_ns: Floats, rate: float, workload: Workload, 
     edges_ns = np.linspace(edges_ns[0], edges_ns[-1], count + 1)
     served = _served(seen, edges_ns)
     luck = progressed(seen, edges_ns, seen.output_tokens / max(workload.output_tokens, 1.0) - 1)
-    return returns(Stretches(arrived(seen, edges_ns), served, luck, rate * span_s / count, turns))
+    expected = probe.level * span_s / count
+    return returns(Stretches(arrived(seen, edges_ns), served, luck, expected, turns, probe.far))
 
 
 def _served(seen: Observed, edges_ns: Floats) -> Floats:

@@ -143,12 +143,24 @@ def test_luck_with_lengths_is_not_capacity() -> None:
 
 
 def test_a_backlog_needs_time_to_return() -> None:
-    """Long answers: the drift is known before the trend is, but not in a window as short as a few of them."""
+    """Long answers, far below what an overload completed: the drift is known before the trend is, but not in a window
+    as short as a few of them.
+    """
     rng = np.random.default_rng(1)
     usual = [stretches(rng, 0.2, 0.5, begins=80.0) for _ in range(300)]
-    short = [replace(each, turns=3.0) for each in usual]
-    assert np.mean([returns(each) for each in short]) < 0.15
-    assert np.mean([returns(each) for each in usual]) > 0.25
+    share = [np.mean([returns(replace(each, far=far, turns=turns)) for each in usual]) for far, turns in SHORT]
+    assert share[0] == share[1] < 0.15  # the trend alone
+    assert share[1] < share[2] < share[3]
+    assert share[3] > 0.5
+
+
+SHORT = ((False, 3.0), (True, 3.0), (False, 24.0), (True, 24.0))
+
+
+@pytest.mark.parametrize(("back", "begins"), [(1.0, 20.0), (0.15, 0.0)])
+def test_an_overload_never_returns_however_little_is_asked_of_it(back: float, begins: float) -> None:
+    rng = np.random.default_rng(1)
+    assert sum(returns(replace(stretches(rng, back, 1.15, begins=begins), far=True)) for _ in range(1000)) <= 5
 
 
 def test_what_did_not_come_is_not_kept_up_with() -> None:
