@@ -6,7 +6,7 @@ list.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
@@ -92,18 +92,18 @@ def decoded(path: Path, kind: type[T], raws: Sequence[msgspec.Raw], lines: Seque
         yield places, rows
 
 
-def told(
-    rows: Sequence[Any], names: Iterable[str], by: Callable[[str], Callable[[Any], Any]] = attrgetter
-) -> list[Any]:
+def told(rows: Sequence[Any], names: Iterable[str]) -> list[Any]:
     """A column: what the first of several fields that is neither null nor empty says, else null or empty."""
-    first, *others = names
-    found = list(map(by(first), rows))
-    for name in others:
-        if all(found) or not (None in found or "" in found):
-            break
-        more = map(by(name), rows)
+    return first_told(list(map(attrgetter(name), rows)) for name in names)
+
+
+def first_told(columns: Iterable[list[Any]]) -> list[Any]:
+    """The same of columns; of them no more are asked for than are needed."""
+    rest = iter(columns)
+    found = next(rest)
+    while not all(found) and (None in found or "" in found) and (more := next(rest, None)) is not None:
         nothing = found.count(None) == len(found)
-        found = list(more) if nothing else [m if f is None or f == "" else f for f, m in zip(found, more, strict=True)]
+        found = more if nothing else [m if f is None or f == "" else f for f, m in zip(found, more, strict=True)]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from invariants import check
 from sources import SOURCES, lines
 
 from loadgen.errors import BadInputError
-from loadgen.trace.jsonrows import record_rows, told
+from loadgen.trace.jsonrows import first_told, record_rows, told
 from loadgen.trace.load import load_trace
 from loadgen.trace.reading import head_of
 from loadgen.trace.table import Trace
@@ -79,14 +80,14 @@ def test_a_first_line_longer_than_the_head_is_a_line(tmp_path: Path, monkeypatch
 
 
 def test_what_is_told_first_is_told() -> None:
-    def rows(*values: Any) -> list[dict[str, Any]]:
-        return [dict(zip("abc", each, strict=True)) for each in values]
+    def rows(*values: Any) -> list[SimpleNamespace]:
+        return [SimpleNamespace(**dict(zip("abc", each, strict=True))) for each in values]
 
-    def by(name: str) -> Any:
-        return lambda row: row[name]
-
-    assert told(rows((1, 2, 3), (None, 2, 3), ("", None, 3), (0, 2, 3)), "abc", by) == [1, 2, 3, 0]
-    assert told(rows((None, 5, 6), (None, None, None)), "abc", by) == [5, None]
+    assert told(rows((1, 2, 3), (None, 2, 3), ("", None, 3), (0, 2, 3)), "abc") == [1, 2, 3, 0]
+    assert told(rows((None, 5, 6), (None, None, None)), "abc") == [5, None]
+    columns = iter([[1, None], [5, 2], [6, 7]])
+    assert first_told(columns) == [1, 2]
+    assert next(columns) == [6, 7]  # not asked for
 
 
 def test_spans_come_in_otlp_lines_as_a_collector_writes_them(tmp_path: Path) -> None:
