@@ -16,7 +16,7 @@ import msgspec
 
 from loadgen.trace.reading import BYTE_ORDER_MARK, Head, guarded, open_bytes, pieces_of_lines, refuse
 
-_AT_ONCE = 1 << 14
+_AT_ONCE = 1 << 11  # rows: with their objects about what a processor's cache holds
 _BROKEN = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)  # UnicodeDecodeError is a ValueError
 T = TypeVar("T")
 Pieces = Iterator[tuple[Sequence[int], list[T]]]
