@@ -19,6 +19,7 @@ from loadgen.analysis.student import t_quantile
 
 FINE = 24  # batches into which a window is cut; they are merged to 12 and 8
 _MERGES = (1, 2, 3)
+MEMORY_MAX = 0.9  # of a batch for the one before: beyond it a window has seen nothing of the spread
 LEVEL = 0.95
 LOOK_ERROR = 0.002  # one-sided, of a single look; a probe is looked at about ten times
 DEFICIT_MAX = 0.05  # stable: it is certain that less than this share of what arrives is left behind
@@ -50,11 +51,13 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def batch_mean(fine: Floats, controls: Floats | None = None) -> Interval:
+def batch_mean(fine: Floats, controls: Floats | None = None, *, wanders: bool = False) -> Interval:
     """The mean of `fine` (float64[FINE], successive equal stretches of time) with an honest error.
 
     controls   float64[FINE, k], of known mean 0: what they explain is taken out (Lavenberg and Welch 1981). Their
                coefficients are those of the finest batches, and each costs a degree of freedom.
+    wanders    what it is the mean of may stay high or low for longer than a batch: the error says so, as far as the
+               window shows it
     """
     freedom_lost = 0
     if controls is not None and controls.shape[1]:
@@ -64,16 +67,25 @@ def batch_mean(fine: Floats, controls: Floats | None = None) -> Interval:
         fine = fine - varied @ slopes
         freedom_lost = varied.shape[1]
     value = float(fine.mean())
-    widest: tuple[float, float, float] | None = None
+    known: list[Interval] = []
     for merge in _MERGES:
         batches = fine.reshape(-1, merge).mean(axis=1)
         freedom = len(batches) - 1 - freedom_lost
         error = float(np.sqrt(((batches - value) ** 2).sum() / freedom / len(batches)))
-        reach = t_quantile((1 + LEVEL) / 2, freedom) * error
-        if widest is None or reach > widest[0]:
-            widest = (reach, error, freedom)
-    assert widest is not None
-    return Interval(value, widest[1], widest[2])
+        known.append(Interval(value, error, freedom))
+    if wanders:
+        known.append(_remembering(fine - value, known[0]))
+    return max(known, key=Interval.half)
+
+
+def _remembering(left: Floats, naive: Interval) -> Interval:
+    """The mean of what resembles what came before (AR(1)), with as many independent values as it is worth."""
+    memory = float(left[1:] @ left[:-1]) / max(float(left @ left), 1e-300)
+    memory += (1 + 3 * memory) / len(left)  # from few values it seems less than it is (Kendall 1954)
+    memory = min(max(memory, 0.0), MEMORY_MAX)
+    longer = (1 + memory) / (1 - memory)
+    freedom = max(2.0, len(left) / longer - (len(left) - naive.freedom))
+    return Interval(naive.value, naive.error * sqrt(longer), freedom)
 
 
 def pooled(parts: list[Interval], weights: list[float]) -> Interval:

@@ -12,9 +12,11 @@ from loadgen.units import NS_PER_S, format_number
 # Of the budget: all rungs, once one of them counts; a rung, where latency does not ask for more; any other probe; what
 # is kept for the SLO.
 CLIMB_SHARE, RUNG_SHARE, PROBE_SHARE, SLO_SHARE = 0.45, 0.075, 0.35, 0.4
+INSIDE = 0.2  # of the budget, for one probe below the capacity: where it stays undecided, a lower rate is sooner
 GROWTH = 1.10  # a rung whose throughput is for certain not 10 % above the best before has reached the plateau
 SETTLE = 1.5  # mean latencies before the window of an open loop begins
 AT_LEAST = 3.0  # times that is the shortest open loop
+STEADY_NS, STEADY_SHARE = 15 * NS_PER_S, 0.15
 PART = 1.4  # √2: two probes this many times wider than asked make one as narrow as asked
 
 
@@ -95,6 +97,7 @@ class State:
                 decide=not slo,
                 slo=slo,
                 completed=certain(self.made),
+                steady_ns=min(self.steady_ns, at_most) if width is not None else 0.0,
             )
         )
         if judged.problem:
@@ -104,6 +107,11 @@ class State:
     @property
     def shortest_ns(self) -> float:
         return max(self.limits.shortest_ns, AT_LEAST * self.settle_ns)
+
+    @property
+    def steady_ns(self) -> float:
+        """Of a probe whose throughput is to be the capacity: a real machine's speed wanders for seconds."""
+        return min(STEADY_NS, STEADY_SHARE * self.limits.budget_ns)
 
     def can_afford(self) -> bool:
         return self.left_ns - self.keep_ns > self.shortest_ns

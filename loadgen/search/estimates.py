@@ -4,11 +4,14 @@ capacity   what the server completes while it is overloaded: the largest arrival
            without end (the saturation rule: Baccelli and Foss 1995). A server that completes less when overloaded than
            it sustains breaks that rule, and so does one that does not hold a lower rate: then the boundary between
            stable and unstable probes is the answer, where the isotonic curve of what is left behind begins to rise.
+           A speed that wanders is seen between probes rather than in one: the interval spans what each of them saw.
 tokens     the highest output throughput seen, pooled with what cannot be told from it
 """
 
+import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from loadgen.search.probe import Judged, Kind, Probe, Purpose
 CLEAR = 1.07  # an overload by less may let the server idle now and then
 SURE = 0.03  # half an interval, as a share: of what may count against all the overloaded probes
 REFUTED = 2  # runs below the capacity that did not hold: one in some hundred fails by chance
+DIFFERS = 0.005  # standard deviation of a machine's speed from probe to probe, whatever one of them says
 ALIKE = 0.99  # level at which two throughputs are the same
 
 Pairs = list[tuple[Probe, Judged]]
@@ -54,6 +58,13 @@ def bracket(made: Pairs) -> tuple[float, float]:
     return low, min((level for level, verdict in verdicts if verdict == "unstable" and level > low), default=math.inf)
 
 
+def most_completed(made: Pairs) -> float:
+    """The most that was seen to be completed, requests/s, 0 for nothing; unsteady windows where there is no other."""
+    known = [(bool(j.unsteady), j.throughput.value) for _, j in made if j.counts and j.throughput is not None]
+    steady = [rate for unsteady, rate in known if not unsteady]
+    return max(steady or [rate for _, rate in known], default=0.0)
+
+
 def saturated(made: Pairs) -> Pairs:
     """The probes during which the server was busy throughout: clear overloads, and the closed loop at the plateau."""
     over = [
@@ -78,14 +89,22 @@ def capacity(made: Pairs) -> Rate | None:
     refuted = sum(j.verdict == "unstable" and low < p.level < whole.low for p, j in open_probes(made))
     if floor > whole.high or refuted >= REFUTED:  # it holds more than it completes, or does not hold that
         return _boundary(made, low, high)
-    bottom = max(whole.low, min(floor, whole.value))
-    return Rate(whole.value, bottom, whole.high, f"completions of overloaded probes: {len(busy)}")
+    span = _span(busy, whole)
+    failed = [p.level for p, j in open_probes(made) if j.verdict == "unstable" and p.level > whole.high]
+    bottom = max(span.low, min(floor, whole.value)) if agree(busy) else span.low
+    return Rate(whole.value, bottom, min([span.high, *failed]), f"completions of overloaded probes: {len(busy)}")
 
 
 def certain(made: Pairs) -> float:
     """Requests/s that the server certainly completed when it was overloaded; 0 where it was not."""
     found = capacity(made) if saturated(made) else None
     return 0.0 if found is None or found.low is None else found.low
+
+
+def agree(busy: Pairs) -> bool:
+    """Whether the probes that kept the server busy completed the same, as far as they know it."""
+    known = [j.throughput for _, j in busy if j.throughput is not None]
+    return all(_alike(one, other) for one, other in itertools.combinations(known, 2))
 
 
 def collapses(made: Pairs) -> bool:
@@ -118,7 +137,23 @@ def peak_tokens(made: Pairs) -> Rate | None:
 
 def _pool(probes: Pairs) -> Interval:
     parts = [(j.throughput, j.end_ns - j.start_ns) for _, j in probes if j.throughput is not None]
-    return pooled([part for part, _ in parts], [span for _, span in parts])
+    known = [Interval(part.value, max(part.error, DIFFERS * part.value), part.freedom) for part, _ in parts]
+    return pooled(known, [span for _, span in parts])
+
+
+class _Ends(NamedTuple):
+    low: float
+    high: float
+
+
+def _span(busy: Pairs, whole: Interval) -> _Ends:
+    """The interval of them all, and what each of them saw: its value, and its interval where they do not agree. A speed
+    that wanders for longer than a probe lasts is seen in no other way.
+    """
+    known = [j.throughput for _, j in busy if j.throughput is not None]
+    if agree(busy):
+        known = [Interval(each.value, 0.0, 1) for each in known]
+    return _Ends(min(whole.low, *(each.low for each in known)), max(whole.high, *(each.high for each in known)))
 
 
 def _alike(one: Interval, other: Interval) -> bool:

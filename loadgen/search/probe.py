@@ -16,15 +16,18 @@ from loadgen.analysis.returning import Stretches, returns
 from loadgen.analysis.sample import Bools, Floats
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, stability
 from loadgen.analysis.slo import Slo
+from loadgen.search.filling import renewed_ns
 from loadgen.units import NS_PER_S
 
 FAILED_MAX = 0.01  # a larger share of failures is not an accident: what fails was not served
 FINER = (1, 2, 4)  # times FINE batches, where the backlog is followed
 FAR = 0.87  # of what an overload completed: so much less is not overloaded, however badly the former is known
+OVERLOAD_MIN = 0.15  # of what arrives is left behind, in an overload that was meant as one
 LOOK_GROWTH = 1.25  # each look comes when this much more has been seen
 LATENCIES_MIN = 8
 COMPLETIONS_MIN = 20  # fewer say nothing about a spread
 UNJUDGED = 0.25  # of a probe's time, its first part
+SKIPPED = 2.0  # of an overload the window is no shorter than what is not judged, while there is time
 TURNS = 3.0  # mean latencies that a closed loop takes to forget that all began together
 LITTLE_MAX = 0.15  # in a steady window Little's law holds to this
 
@@ -61,6 +64,7 @@ class Probe:
     settle_ns    open: the window begins no earlier; a closed loop finds its own from its latencies
     at_least_ns  no look before; at_most_ns  the end, decided or not
     width        ends when half the interval of the throughput is at most this share of it; None: not asked
+    steady_ns    that is not believed before, however narrow it is: a machine's speed wanders for seconds
     decide       ends when stable or unstable;  slo  ends when the SLO is met or missed for certain
     against      ends when the throughput is certainly above this, or certainly below; None: not asked
     completed    requests/s that the server certainly completed when it was overloaded; 0: not known
@@ -77,6 +81,7 @@ class Probe:
     slo: bool = False
     against: float | None = None
     completed: float = 0.0
+    steady_ns: float = 0.0
 
     @property
     def far(self) -> bool:
@@ -151,6 +156,11 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
         settle_ns = float(seen.age_ns[done].mean())
         shortest_ns = TURNS * settle_ns
     start_ns, end_ns = max(UNJUDGED * seen.until_ns, settle_ns), seen.until_ns
+    if probe.purpose is Purpose.BEYOND:
+        renewed = renewed_ns(seen)
+        if seen.until_ns < probe.at_most_ns:
+            shortest_ns = max(shortest_ns, SKIPPED * renewed)
+        start_ns = max(start_ns, min(renewed, end_ns / SKIPPED))
     inside = seen.start_ns > start_ns
     completed = int((done & (np.nan_to_num(seen.last_ns) > start_ns)).sum())
     failed = int(seen.failed.sum())
@@ -160,7 +170,8 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
     edges_ns = np.linspace(start_ns, end_ns, FINE + 1)
     seconds = (end_ns - start_ns) / FINE / NS_PER_S
     progress = progressed(seen, edges_ns, np.ones(len(seen)))
-    throughput = batch_mean(progress / seconds, _controls(seen, edges_ns, workload, seconds))
+    wanders = probe.purpose in (Purpose.BEYOND, Purpose.PLATEAU)
+    throughput = batch_mean(progress / seconds, _controls(seen, edges_ns, workload, seconds), wanders=wanders)
     tokens = batch_mean(progressed(seen, edges_ns, seen.output_tokens) / seconds)
     latency = _latency(seen, inside & ~seen.failed)
     in_flight = _in_flight(seen, start_ns, end_ns)
@@ -195,8 +206,10 @@ def is_enough(probe: Probe, judged: Judged) -> bool:
         return probe.purpose is Purpose.LADDER and _is_hopeless(probe, judged)
     if judged.unsteady:
         return False
-    if probe.purpose is Purpose.BEYOND and judged.verdict == "stable":
-        return True  # what overloads nothing says nothing of the capacity, however closely it is known
+    if probe.purpose is Purpose.BEYOND and _is_no_overload(judged):
+        return True  # it says nothing of the capacity, however closely it is known
+    if judged.end_ns < probe.steady_ns:
+        return False
     if probe.against is not None and judged.throughput.low < probe.against < judged.throughput.high:
         return False
     if probe.width is not None and judged.throughput.half() > probe.width * judged.throughput.value:
@@ -204,6 +217,12 @@ def is_enough(probe: Probe, judged: Judged) -> bool:
     if probe.decide and judged.verdict == "unresolved":
         return False
     return not (probe.slo and judged.slo_verdict in ("unresolved", ""))
+
+
+def _is_no_overload(judged: Judged) -> bool:
+    """Whether it is certain that hardly anything is left behind."""
+    deficit = judged.deficit
+    return judged.verdict == "stable" or (deficit is not None and deficit.high < OVERLOAD_MIN)
 
 
 def _is_hopeless(probe: Probe, judged: Judged) -> bool:

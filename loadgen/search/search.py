@@ -16,8 +16,19 @@ from dataclasses import dataclass, field
 
 from loadgen.analysis.slo import Slo
 from loadgen.search import words
-from loadgen.search.asking import PART, Limits, State
-from loadgen.search.estimates import Pairs, Rate, bracket, capacity, collapses, open_probes, peak_tokens, saturated
+from loadgen.search.asking import INSIDE, PART, Limits, State
+from loadgen.search.estimates import (
+    Pairs,
+    Rate,
+    agree,
+    bracket,
+    capacity,
+    collapses,
+    most_completed,
+    open_probes,
+    peak_tokens,
+    saturated,
+)
 from loadgen.search.knee import knee
 from loadgen.search.ladder import again, climb
 from loadgen.search.probe import Judged, Kind, Probe, Purpose
@@ -26,10 +37,11 @@ from loadgen.units import NS_PER_S, format_number
 
 BEYOND = 1.3  # times the most completed: overloaded for certain, and the batch is full before the window begins
 GROWING = 2 * BEYOND  # times the most completed, where the climb ended before the plateau: it may be one doubling off
-RAISE = 1.5  # times a rate that did not overload the server for certain
+RAISE = 1.5  # times a rate that did not overload the server for certain; more where the climb ended early
 BACK, HELD = 0.7, 6  # steps down from where the client was the limit, and how many
 ABOVE, BELOW = 1.12, 0.8  # times the capacity: certainly decided, soon
-INSIDE_LEAST, INSIDE = 0.03, 0.2  # of the budget: its latency is wanted too; where undecided, a lower rate is sooner
+INSIDE_LEAST = 0.03  # of the budget: its latency is wanted too
+BELOW_KEPT = 0.25  # of the budget, from the first overload
 BENDS = (0.5, 0.65)  # times the capacity: where latency rises, the knee of most servers is near
 SUSTAIN_RUNS = 3  # it fails, it fails again, and the answer that was stepped back to
 SUSTAIN = 0.05  # of the budget, at least; twice that at most
@@ -69,11 +81,11 @@ def search(limits: Limits, slo: Slo | None = None, made: Pairs | None = None) ->
 
 def _search(state: State) -> Probing:
     grows = False
-    if not _most(state.made):
+    if not most_completed(state.made):
         grows = yield from climb(state)
-        if not grows and _most(state.made):
+        if not grows and most_completed(state.made):
             yield from again(state)
-    if _most(state.made):
+    if most_completed(state.made):
         yield from _beyond(state, GROWING if grows else BEYOND)
         yield from _inside(state)
         yield from _sharpen(state)
@@ -102,9 +114,9 @@ def answer_of(made: Pairs, limits: Limits, slo: Slo | None = None) -> Answer:
 
 def _beyond(state: State, factor: float) -> Generator[Probe, Judged, None]:
     """Overload it, with more than it was ever seen to complete: raise the rate until it certainly falls behind."""
-    rate = factor * _most(state.made)
+    rate = factor * most_completed(state.made)
     while state.can_afford() and not saturated(state.made):
-        estimate = _most(state.made)
+        estimate = most_completed(state.made)
         judged = yield from _overload(state, rate, estimate, PART)
         if judged.problem:
             if rate <= ABOVE * estimate:
@@ -113,14 +125,7 @@ def _beyond(state: State, factor: float) -> Generator[Probe, Judged, None]:
             rate = ABOVE * estimate
         elif not saturated(state.made):
             state.notes.append(f"{format_number(rate)} req/s is {judged.verdict or 'unresolved'}: no overload.")
-            rate = RAISE * rate
-
-
-def _most(made: Pairs) -> float:
-    """The most that was seen to be completed, requests/s, 0 for nothing; unsteady windows where there is no other."""
-    known = [(bool(j.unsteady), j.throughput.value) for _, j in made if j.counts and j.throughput is not None]
-    steady = [rate for unsteady, rate in known if not unsteady]
-    return max(steady or [rate for _, rate in known], default=0.0)
+            rate *= factor * RAISE if factor > BEYOND else RAISE
 
 
 def _held(state: State, rate: float) -> Generator[Probe, Judged, None]:
@@ -137,7 +142,11 @@ def _held(state: State, rate: float) -> Generator[Probe, Judged, None]:
 def _overload(state: State, rate: float, estimate: float, part: float) -> Generator[Probe, Judged, Judged]:
     """No longer than until the queue that it builds is all that this client can have in flight."""
     full_ns = state.limits.in_flight_max / max(rate - estimate, 1e-9) * NS_PER_S
-    return (yield from state.open(rate, Purpose.BEYOND, at_most_ns=full_ns, width=part * state.limits.precision))
+    most_ns = full_ns
+    if not saturated(state.made):  # whether it keeps up below is to be seen too
+        most_ns = min(full_ns, max(state.left_ns - BELOW_KEPT * state.limits.budget_ns, 2 * state.shortest_ns))
+    width = part * state.limits.precision
+    return (yield from state.open(rate, Purpose.BEYOND, at_most_ns=most_ns, width=width))
 
 
 def _inside(state: State) -> Generator[Probe, Judged, None]:
@@ -149,9 +158,7 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         rate = 0.9 * max(j.throughput.value for p, j in state.made if p.purpose is Purpose.PLATEAU and j.throughput)
         state.notes.append(words.collapse(rate))
         yield from state.open(rate, Purpose.INSIDE)
-    budget_ns = state.limits.budget_ns
-    lasts = {"at_least_ns": INSIDE_LEAST * budget_ns, "at_most_ns": INSIDE * budget_ns}
-    yield from state.open(BELOW * found.value, Purpose.INSIDE, **lasts)
+    yield from _below(state, BELOW * found.value)
     for _ in range(BISECTIONS):
         low, high = bracket(state.made)
         now = capacity(state.made)
@@ -160,12 +167,20 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
         if low and high / low < 1 + 2 * state.limits.precision:
             break
         high = min(high, now.value) if low < now.value else high
-        yield from state.open(math.sqrt(low * high) if low else high / 2, Purpose.INSIDE, **lasts)
+        yield from _below(state, math.sqrt(low * high) if low else high / 2)
     for share in BENDS:
         now = capacity(state.made)
         if now is None or not saturated(state.made) or not state.can_afford():
             return
-        yield from state.open(share * now.value, Purpose.INSIDE, **lasts)
+        yield from _below(state, share * now.value)
+
+
+def _below(state: State, rate: float) -> Generator[Probe, Judged, None]:
+    """One probe of the rate; the last that can be afforded has all the time that is left."""
+    budget_ns = state.limits.budget_ns
+    left_ns = state.left_ns - state.keep_ns
+    most_ns = INSIDE * budget_ns if left_ns - INSIDE * budget_ns > state.shortest_ns else left_ns
+    yield from state.open(rate, Purpose.INSIDE, at_least_ns=INSIDE_LEAST * budget_ns, at_most_ns=most_ns)
 
 
 def _sharpen(state: State) -> Generator[Probe, Judged, None]:
@@ -176,7 +191,8 @@ def _sharpen(state: State) -> Generator[Probe, Judged, None]:
             return
         if found.half <= state.limits.precision * found.value:
             return
-        yield from _overload(state, factor * found.value, found.value, 1.0)
+        rate = max(factor * found.value, ABOVE * most_completed(state.made))  # a speed that wanders was higher before
+        yield from _overload(state, rate, found.value, 1.0)
 
 
 def _sustain(state: State) -> Generator[Probe, Judged, None]:
@@ -251,10 +267,12 @@ def _answer(state: State) -> Answer:
     answer = Answer(stable=found, tokens=peak_tokens(made), notes=state.notes)
     answer.plateau = next((p for p, j in made if p.purpose is Purpose.PLATEAU and j.counts), None)
     answer.sustained = bracket(made)[0] or None
+    if not agree(saturated(made)) and not collapses(made):
+        answer.notes.append(words.changes(saturated(made)))
     if found is not None:
         answer.knee = knee(made, found) if saturated(made) else None
     bound = _bound(made)
     if state.slo is not None and bound is not None:
         answer.goodput = goodput(made, bound)
-    answer.problem = words.problem(made, found, answer.goodput, state.slo)
+    answer.problem = words.problem(made, found, answer.goodput, state.slo, state.limits.budget_ns)
     return answer

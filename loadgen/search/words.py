@@ -1,10 +1,14 @@
 """The sentences of the search: what could not be found, why, and what would settle it; what was decided on the way."""
 
+from math import ceil
+
 from loadgen.analysis.slo import Slo
-from loadgen.search.estimates import Pairs, Rate, bracket, open_probes, saturated
+from loadgen.search.asking import INSIDE
+from loadgen.search.estimates import Pairs, Rate, bracket, most_completed, open_probes, saturated
 from loadgen.search.probe import COMPLETIONS_MIN, Judged, Kind
 from loadgen.units import NS_PER_S, format_number
 
+ANSWERS = 16.0  # one after the other: a probe that lasts so long has mostly decided whether a backlog returns
 CUT = "The search was cut short; this is what it knew by then."
 OTHER = "Another version chose these probes, or a part of them; what they show was worked out again."
 
@@ -29,15 +33,24 @@ def collapse(rate: float) -> str:
     )
 
 
-def problem(made: Pairs, found: Rate | None, within: Rate | None, slo: Slo | None) -> str:
+def changes(busy: Pairs) -> str:
+    """Why the interval is as wide as it is."""
+    known = sorted(j.throughput.value for _, j in busy if j.throughput is not None)
+    return (
+        f"Always busy it completed between {format_number(known[0])} and {format_number(known[-1])} req/s, which is no "
+        "luck: its speed changes from probe to probe, and the interval spans all of it."
+    )
+
+
+def problem(made: Pairs, found: Rate | None, within: Rate | None, slo: Slo | None, budget_ns: float) -> str:
     """All that the user has to know before the figures; "" when there is nothing."""
-    told = [_capacity_problem(made, found)]
+    told = [_capacity_problem(made, found, budget_ns)]
     if slo is not None and any(j.counts for _, j in made):
         told.append(_slo_problem(made, within, slo))
     return " ".join(each for each in told if each)
 
 
-def _capacity_problem(made: Pairs, found: Rate | None) -> str:
+def _capacity_problem(made: Pairs, found: Rate | None, budget_ns: float) -> str:
     blamed = [(p, j) for p, j in made if j.problem]
     low, high = bracket(made)
     if not any(j.counts for _, j in made):
@@ -48,7 +61,7 @@ def _capacity_problem(made: Pairs, found: Rate | None) -> str:
             below = f"down to {format_number(min(tried))} req/s" if tried else "since there was no time to try one"
             return (
                 f"No rate was certainly stable, {below}, although it completes {format_number(found.value)} req/s when "
-                "overloaded: a longer --budget settles it."
+                f"overloaded: a longer --budget should settle it, about {_enough_s(made, found, budget_ns):,.0f}s."
             )
         return ""
     held = f"it kept up with {format_number(low)} req/s" if low else "no rate was certainly stable"
@@ -58,11 +71,22 @@ def _capacity_problem(made: Pairs, found: Rate | None) -> str:
             f"This client could not saturate the server: {held}, and at {probe.in_words()} the client was the limit "
             f"({judged.problem}). More load processes, or a machine of its own for the client, would settle it."
         )
-    most = max((j.throughput.value for _, j in made if j.counts and j.throughput is not None), default=None)
-    seen = "" if most is None else f"; the most that it completed was {format_number(most)} req/s"
+    most = most_completed(made)
+    seen = f"; the most that it completed was {format_number(most)} req/s" if most else ""
     if high < float("inf") or open_probes(made):
         return f"The server was never clearly overloaded: {held}{seen}. A longer --budget would settle it."
     return f"The server was never overloaded: {held}{seen}. A longer --budget, or more in flight, would settle it."
+
+
+def _enough_s(made: Pairs, found: Rate, budget_ns: float) -> float:
+    """The budget, s, of which a probe below the capacity gets time to be decided: for so many answers one after the
+    other, or twice what did not do. In tens of seconds.
+    """
+    opened = [(p, j) for p, j in open_probes(made) if j.latency_s is not None]
+    lowest = min(opened, key=lambda each: each[0].level, default=None)
+    needed_ns = 0.0 if lowest is None or lowest[1].latency_s is None else ANSWERS * lowest[1].latency_s.value * NS_PER_S
+    needed_ns = max([needed_ns, *(2 * j.duration_ns for p, j in opened if p.level < found.value)])
+    return 10 * ceil(max(budget_ns + needed_ns, needed_ns / INSIDE) / NS_PER_S / 10)
 
 
 def _nothing(made: Pairs) -> str:
