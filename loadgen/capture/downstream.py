@@ -18,7 +18,10 @@ from loadgen.capture.head import HEAD_BYTES_MAX, AnswerHead, Framing, Request, f
 from loadgen.capture.recording import BODY_BYTES_MAX, Recording, is_recorded
 from loadgen.capture.upstream import Pool, Upstream, in_words
 
-BAD_GATEWAY = 502
+BAD_GATEWAY, REQUEST_TIMEOUT = 502, 408
+# How long a client may be silent when it is its turn. Idle, longer than clients keep their own connections (Go 90 s,
+# Python 5 to 15 s), so that they close first and no request meets a connection that goes.
+IDLE_S, REQUEST_S = 120.0, 60.0
 _RESET = struct.pack("ii", 1, 0)  # struct linger: no time for what is not sent, and no orderly end
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -56,6 +59,7 @@ class Downstream(asyncio.Protocol):
         self._paused = False  # so the client is not read from
         self._last = False  # nothing that comes is looked at any more
         self._refusal = b""  # to be sent when what is in the queue has been served
+        self._quiet_since_s = time.monotonic()  # the client's turn began, or its head, or a piece of its body came
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are no children of asyncio's
@@ -78,6 +82,8 @@ class Downstream(asyncio.Protocol):
                 self._refuse(400, f"this is no HTTP request: {error}")
         if self._coming is None or self._coming.method or self._coming is not before:
             self._head_bytes = 0
+            if self._coming is not None:
+                self._quiet_since_s = time.monotonic()
         else:
             self._head_bytes += size
             if self._head_bytes > HEAD_BYTES_MAX:
@@ -260,6 +266,7 @@ class Downstream(asyncio.Protocol):
     def _next(self) -> None:
         keeps = self._queue.popleft().keeps
         self._status, self._head = 0, b""
+        self._quiet_since_s = time.monotonic()
         if keeps and self._queue:
             self._turn()
         elif keeps and self._refusal:
@@ -300,6 +307,21 @@ class Downstream(asyncio.Protocol):
         self._queue.clear()
         self._transport.close()
 
+    def look(self, now_s: float) -> None:
+        """Let the client go if it is its turn and it has been silent for too long; never while an answer is under way,
+        or the server has the whole request and thinks."""
+        if self._transport.is_closing() or self._paused:
+            return
+        silent_s, request = now_s - self._quiet_since_s, self._queue[0] if self._queue else self._coming
+        if request is None:
+            if silent_s > IDLE_S:
+                self._close()
+        elif request is self._coming and silent_s > REQUEST_S:
+            if request.answered:
+                self._close()
+            elif not self._status:
+                self._refuse(REQUEST_TIMEOUT, f"the request did not go on for {REQUEST_S:g} s")
+
     def leave(self) -> None:
         """The proxy ends: now, or after the running answers."""
         if not self._queue:
@@ -329,7 +351,7 @@ class Downstream(asyncio.Protocol):
             unheld = not (request.complete or request.gathered or request.answered)
             waits = unheld and (self._upload_waits or self._upstream is None)
         if waits != self._paused and not self._transport.is_closing():
-            self._paused = waits
+            self._paused, self._quiet_since_s = waits, time.monotonic()
             (self._transport.pause_reading if waits else self._transport.resume_reading)()
 
     def eof_received(self) -> None:

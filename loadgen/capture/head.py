@@ -17,6 +17,7 @@ _HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"tr
 _OF_REQUESTS = _HOP | {b"host", b"expect"}
 _REASONS = {
     400: b"Bad Request",
+    408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",

@@ -6,6 +6,7 @@ Written on the sockets themselves, since two passes through a web framework cost
 
 import asyncio
 import socket
+import time
 from contextlib import suppress
 
 from loadgen.capture.downstream import Downstream
@@ -15,6 +16,7 @@ from loadgen.capture.writer import Writer
 from loadgen.target import Target
 
 BACKLOG = 4096  # connections that may come at once
+LOOK_S = 1.0  # between two looks at which clients are silent
 
 
 class Proxy:
@@ -35,12 +37,22 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self.pool = Pool(self._upstream)
         self._server = await loop.create_server(lambda: Downstream(self), sock=listener, backlog=BACKLOG)
-        self._tasks = [loop.create_task(self.recording.watch()), loop.create_task(self._sweep())]
+        self._tasks = [loop.create_task(each) for each in (self.recording.watch(), self._sweep(), self._watch())]
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
             self.pool.sweep()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look(time.monotonic())
+
+    def look(self, now_s: float) -> None:
+        """Let go of the clients that have been silent for too long at `now_s`, on time.monotonic's clock."""
+        for client in list(self.clients):
+            client.look(now_s)
 
     async def _empty(self) -> None:
         for client in list(self.clients):
