@@ -16,8 +16,10 @@ from loadgen.analysis.returning import Stretches, returns
 from loadgen.analysis.sequential import FINE, Interval, batch_mean, pooled, stability
 from loadgen.analysis.slo import parse_slo
 from loadgen.search.estimates import Rate, capacity, peak_tokens
+from loadgen.search.filling import renewed_ns
 from loadgen.search.knee import knee
 from loadgen.search.probe import Judged, Kind, Probe, Purpose, Workload, is_enough, judge
+from loadgen.search.search import Limits, answer_of
 from loadgen.search.within import goodput
 
 FOUND = Rate(50.0, 49.5, 50.5, "known")
@@ -74,6 +76,23 @@ def test_an_interval_holds_the_mean_of_what_resembles_its_neighbours(memory: flo
         each = batch_mean(series[20:])
         held += each.low <= 0 <= each.high
     assert held >= 0.93 * 400 if not memory else held >= 0.85 * 400
+
+
+@pytest.mark.parametrize(("memory", "least"), [(0.0, 0.94), (0.8, 0.88)])
+def test_what_wanders_is_known_worse(memory: float, least: float) -> None:
+    """A speed that stays high or low for a fifth of the window: batches alone hold the mean in 65 %."""
+    rng = np.random.default_rng(1)
+    held, naive = 0, 0
+    for _ in range(400):
+        series = rng.standard_normal(FINE + 40)
+        for k in range(1, len(series)):
+            series[k] += memory * series[k - 1]
+        told, plain = batch_mean(series[40:], wanders=True), batch_mean(series[40:])
+        assert told.half() >= plain.half()
+        held += told.low <= 0 <= told.high
+        naive += plain.low <= 0 <= plain.high
+    assert held >= least * 400
+    assert held > naive + 40 or not memory
 
 
 def test_luck_with_lengths_is_set_off() -> None:
@@ -185,6 +204,44 @@ def test_littles_law_is_checked(stuck: int, law: float) -> None:
     assert is_enough(probe, told) is not bool(stuck)
 
 
+def test_an_overload_is_judged_when_those_that_filled_the_batch_are_gone() -> None:
+    """Eight slots, full after 2 s; answers of 100 tokens take 4 s, so that all is renewed after some 6 s."""
+    starts = np.sort(np.concatenate([np.arange(0.25 * k, 40, 4.0) for k in range(1, 9)]))
+    ones = np.ones(len(starts))
+    done = starts + 4.0 <= 40
+    seen = Observed(
+        starts * NS,
+        starts * NS,
+        np.where(done, starts + 4.0, np.nan) * NS,
+        np.where(done, 1.0, (40 - starts) / 4),
+        ones,
+        100 * ones,
+        np.zeros(len(starts), bool),
+        40 * NS,
+    )
+    assert renewed_ns(seen) == pytest.approx(6 * NS, rel=0.1)
+    at_once = replace(seen, first_ns=seen.last_ns)
+    assert renewed_ns(at_once) == 0.0  # answers in one piece show no batch
+
+
+@pytest.mark.parametrize(
+    ("deficit", "seconds", "enough"),
+    [
+        (Interval(0.01, 0.03, 20), 4, True),  # no overload, for certain: go higher
+        (Interval(0.12, 0.03, 20), 60, False),  # it may be one
+        (Interval(0.23, 0.01, 20), 4, False),  # known closely, but from a few seconds
+        (Interval(0.23, 0.01, 20), 20, True),
+    ],
+)
+def test_an_overload_lasts_until_its_throughput_may_be_believed(
+    deficit: Interval, seconds: float, enough: bool
+) -> None:
+    probe = Probe(Kind.OPEN, 65, Purpose.BEYOND, 2 * NS, 90 * NS, width=0.04, decide=True, steady_ns=15 * NS)
+    verdict = "unstable" if deficit.value > 0.2 else "unresolved"
+    told = Judged(900, 800, 0, seconds * NS, NS, seconds * NS, Interval(50, 0.1, 20), None, deficit, verdict=verdict)
+    assert is_enough(probe, told) is enough
+
+
 @pytest.mark.parametrize(
     ("throughput", "enough"), [(Interval(100.0, 3.0, 20), False), (Interval(120.0, 3.0, 20), True), (None, True)]
 )
@@ -252,6 +309,45 @@ def test_a_stable_probe_bounds_the_capacity_from_below() -> None:
     assert low.low < 48.5 < 49 < held.low <= held.value == low.value
     assert capacity([]) is None
     assert peak_tokens([]) is None
+
+
+def test_overloads_that_do_not_agree_are_both_in_the_interval() -> None:
+    """As a server on two cores did: 53.6 req/s in one overload, 24.1 in another."""
+    fast = line(70, 1.0, verdict="unstable", throughput=Interval(53.6, 1.0, 20), deficit=Interval(0.2, 0.01, 20))
+    slow = line(65, 1.0, verdict="unstable", throughput=Interval(24.1, 1.0, 20), deficit=Interval(0.6, 0.01, 20))
+    one, both = capacity([fast]), capacity([fast, slow])
+    assert one is not None
+    assert both is not None
+    assert one.low is not None
+    assert one.low > 51
+    assert both.low is not None
+    assert both.high is not None
+    assert both.low < 24.1 < 53.6 < both.high
+    held = capacity([fast, slow, line(30, 0.1)])
+    assert held is not None
+    assert held.low == both.low  # it held 30 once, and once it did not
+    told = answer_of([fast, slow], Limits(300 * NS))
+    assert told.stable == both
+    assert "between 24.1 and 53.6 req/s" in " ".join(told.notes)
+
+
+def test_one_probe_never_knows_a_machine_to_a_permille() -> None:
+    exact = line(65, 1.0, verdict="unstable", throughput=Interval(50, 0.001, 20), deficit=Interval(0.2, 0.01, 20))
+    alone, often = capacity([exact]), capacity(4 * [exact])
+    assert alone is not None
+    assert often is not None
+    assert 0.008 * 50 < alone.half < 0.015 * 50
+    assert often.half < 0.6 * alone.half
+
+
+def test_the_budget_that_is_missing_is_said() -> None:
+    """Two unresolved probes of 38 s, answers of 3.4 s: one of 76 s is a fifth of 380 s."""
+    over = line(56, 5.5, verdict="unstable", throughput=Interval(27, 0.3, 20), deficit=Interval(0.5, 0.01, 20))
+    below = [line(rate, 3.4, verdict="unresolved") for rate in (21.6, 13.5)]
+    below = [(probe, replace(judged, duration_ns=38 * NS)) for probe, judged in below]
+    told = answer_of([over, *below], Limits(190 * NS)).problem
+    assert "No rate was certainly stable, down to 13.5 req/s" in told
+    assert "a longer --budget should settle it, about 380s" in told
 
 
 def test_a_rate_that_did_not_hold_twice_steps_the_answer_back() -> None:
