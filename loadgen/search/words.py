@@ -61,7 +61,7 @@ def _capacity_problem(made: Pairs, found: Rate | None, budget_ns: float) -> str:
             below = f"down to {format_number(min(tried))} req/s" if tried else "since there was no time to try one"
             return (
                 f"No rate was certainly stable, {below}, although it completes {format_number(found.value)} req/s when "
-                f"overloaded: a longer --budget should settle it, about {_enough_s(made, found, budget_ns):,.0f}s."
+                f"overloaded: --budget {_enough_s(made, found, budget_ns)}s should settle it."
             )
         return ""
     held = f"it kept up with {format_number(low)} req/s" if low else "no rate was certainly stable"
@@ -78,7 +78,7 @@ def _capacity_problem(made: Pairs, found: Rate | None, budget_ns: float) -> str:
     return f"The server was never overloaded: {held}{seen}. A longer --budget, or more in flight, would settle it."
 
 
-def _enough_s(made: Pairs, found: Rate, budget_ns: float) -> float:
+def _enough_s(made: Pairs, found: Rate, budget_ns: float) -> int:
     """The budget, s, of which a probe below the capacity gets time to be decided: for so many answers one after the
     other, or twice what did not do. In tens of seconds.
     """
