@@ -58,11 +58,15 @@ def saturate(arguments: list[str]) -> int:
 
 
 def _search(settings: Settings, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """One search against one server."""
+    """One search against one server; the server is not asked when the search in `folder` has its answer."""
     from loadgen.prepare import setting_up
     from loadgen.report.live import choose_view
     from loadgen.saturate import conducting
 
+    summary = conducting.concluded(settings, folder)
+    if summary is not None:
+        say(f"The search in {folder} has its answer: nothing is left to be measured.")
+        return summary
     with setting_up(settings, folder, say) as setup, choose_view(sys.stdout, settings.quiet, settings.json) as view:
         return conducting.saturate(setup, folder, observer=view, point_done=view.point_done)
 

@@ -4,10 +4,11 @@ What is decided is on disk before the next probe begins, so that an interrupted 
 """
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.config import Settings
 from loadgen.engines.rest import Rest
 from loadgen.prepare import SetUp, lengths_of
@@ -15,7 +16,8 @@ from loadgen.progress import Observer, ignore
 from loadgen.saturate import searched
 from loadgen.saturate.probing import Bench, make
 from loadgen.search import journal
-from loadgen.search.probe import Workload
+from loadgen.search.journal import Entry
+from loadgen.search.probe import Judged, Probe, Workload
 from loadgen.search.search import Limits, search
 
 _LENGTHS = 50_000  # drawn to know the workload's means to a third of a percent
@@ -38,40 +40,66 @@ def saturate(
     limits, workload = limits_of(setup.settings), workload_of(setup.settings)
     entries = searched.opened(setup, folder, limits, workload)
     points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
-    asking = search(limits, setup.slo)
     bench: Bench | None = None
     finished = False
+    going = _going_on(limits, setup.slo, entries, folder)
     try:
-        probe, number = next(asking), 1
-        while True:
-            if number > len(entries):
-                bench = bench or Bench(setup, folder, workload, _rest(setup), observer)
-                spent_ns = sum(each.judged.duration_ns for each in entries)
-                made = make(
-                    bench,
-                    number,
-                    probe,
-                    fastest=max((e.judged.throughput.value for e in entries if e.judged.throughput), default=0.0),
-                    later_ns=max(0.0, limits.budget_ns - spent_ns - probe.at_most_ns),
-                )
-                if made is None:
-                    break
-                journal.append(folder, made)
-                entries.append(made)
-                points.append(searched.point_of(folder, number, made))
-                searched.write(folder, entries, points, cut=True)
-                point_done(points[-1])
-            elif entries[number - 1].probe != probe:  # another version's: go on from what it has seen
-                if not searched.is_unfinished(folder):
-                    finished = True
-                    break
-                asking = search(limits, setup.slo, [(each.probe, each.judged) for each in entries])
-                probe, number = next(asking), len(entries) + 1
-                continue
-            probe, number = asking.send(entries[number - 1].judged), number + 1
+        while going is not None:
+            asking, probe = going
+            bench = bench or Bench(setup, folder, workload, _rest(setup), observer)
+            spent_ns = sum(each.judged.duration_ns for each in entries)
+            made = make(
+                bench,
+                len(entries) + 1,
+                probe,
+                fastest=max((e.judged.throughput.value for e in entries if e.judged.throughput), default=0.0),
+                later_ns=max(0.0, limits.budget_ns - spent_ns - probe.at_most_ns),
+            )
+            if made is None:
+                break
+            journal.append(folder, made)
+            entries.append(made)
+            points.append(searched.point_of(folder, len(entries), made))
+            searched.write(folder, entries, points, cut=True)
+            point_done(points[-1])
+            going = asking, asking.send(made.judged)
+        else:
+            finished = True
     except StopIteration:
         finished = True
     return searched.write(folder, entries, points, cut=not finished)
+
+
+def concluded(settings: Settings, folder: Path) -> dict[str, Any] | None:
+    """The summary of the search in `folder`, written again, when nothing is left to be measured: it needs no server.
+    None when something is, or no search is there. Raises RunFolderError when it was begun with other options."""
+    if not searched.is_search(folder):
+        return None
+    entries = searched.known(settings, folder)
+    slo = parse_slo(settings.slo) if settings.slo else None
+    if _going_on(limits_of(settings), slo, entries, folder) is not None:
+        return None
+    points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
+    return searched.write(folder, entries, points, cut=False)
+
+
+def _going_on(
+    limits: Limits, slo: Slo | None, entries: list[Entry], folder: Path
+) -> tuple[Generator[Probe, Judged, Any], Probe] | None:
+    """The search with these probes behind it, and the probe that it wants next; None when it has its answer."""
+    asking = search(limits, slo)
+    try:
+        probe = next(asking)
+        for each in entries:
+            if each.probe != probe:  # another version's: go on from what it has seen
+                if not searched.is_unfinished(folder):
+                    return None
+                asking = search(limits, slo, [(entry.probe, entry.judged) for entry in entries])
+                return asking, next(asking)
+            probe = asking.send(each.judged)
+    except StopIteration:
+        return None
+    return asking, probe
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -10,7 +10,7 @@ from typing import Any
 from loadgen.analysis import reasons
 from loadgen.analysis.slo import Slo, parse_slo
 from loadgen.analysis.sweep import SCHEMA
-from loadgen.config import described
+from loadgen.config import Settings, described
 from loadgen.errors import RunFolderError
 from loadgen.prepare import SetUp
 from loadgen.records import folder as run_folder
@@ -46,18 +46,22 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def known(settings: Settings, folder: Path) -> list[Entry]:
+    """What was judged before in `folder`. Raises RunFolderError when that is another search's, or none's."""
+    before, now = settings_of(folder), described(settings)
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing := [key for key in differing if key not in _MAY_DIFFER]:
+        raise RunFolderError(
+            f"The search in {folder} was begun with another --{differing[0].replace('_', '-')}.",
+            "Give the same options, or begin a new search in another folder.",
+        )
+    return journal.mended(folder)
+
+
 def opened(setup: SetUp, folder: Path, limits: Limits, workload: Workload) -> list[Entry]:
     """Make the folder, or read what was judged before in it. Raises RunFolderError when it is another search's."""
-    settings = described(setup.settings)
     if folder.exists():
-        before = settings_of(folder)
-        differing = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
-        if differing := [key for key in differing if key not in _MAY_DIFFER]:
-            raise RunFolderError(
-                f"The search in {folder} was begun with another --{differing[0].replace('_', '-')}.",
-                "Give the same options, or begin a new search in another folder.",
-            )
-        return journal.mended(folder)
+        return known(setup.settings, folder)
     run_folder.create(folder)
     header = header_of(setup, in_utc(time.time())) | {
         "schema": SCHEMA,

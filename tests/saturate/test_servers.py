@@ -64,13 +64,19 @@ def test_the_capacity_is_found_and_every_decision_is_written_down(
     assert "report.html" in out
 
 
-def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> None:
+NOBODY = "http://127.0.0.1:9"  # where nothing listens
+
+
+def test_killed_and_resumed(simulator: str, search: Search, command: Command, elsewhere: Path) -> None:
     # What the kill costs comes out of the budget, and a busy machine needs more of it to be sure.
     killed_at_the_third_probe(search, simulator, "16s")
     before = journal.read(elsewhere / "s")
     assert len(before) >= 3
     with (elsewhere / "s" / journal.JOURNAL).open("ab") as torn:
         torn.write(b'{"run": "04-clo')
+    code, _, err = command("saturate", "--resume", "s", "--quiet", "--base-url", NOBODY)
+    assert code == ExitCode.USAGE, "something is left to be measured"
+    assert "Nothing listens at 127.0.0.1:9" in err
 
     code, said = search("--resume", "s", "--quiet", "--base-url", simulator).rest()
     after = journal.read(elsewhere / "s")
@@ -81,8 +87,22 @@ def test_killed_and_resumed(simulator: str, search: Search, elsewhere: Path) -> 
     assert summary["saturation"]["max_stable_rate"]["value"] == pytest.approx(CAPACITY, rel=0.1)
     assert summary["cut"] is False
 
+    (elsewhere / "s" / "report.html").unlink()
+    code, out, err = command("saturate", "--resume", "s", "--base-url", NOBODY)
+    assert code == ExitCode.OK, "nothing is left to be measured: nobody is asked"
+    assert "The search in s has its answer: nothing is left to be measured." in err
+    assert "Saturates at" in out
+    assert summary_of(elsewhere / "s") == summary
+    assert (elsewhere / "s" / "report.html").exists()
+    assert journal.read(elsewhere / "s") == after
+    code, _, err = command("saturate", "--resume", "s", "--budget", "99s", "--base-url", NOBODY)
+    assert code == ExitCode.USAGE
+    assert "was begun with another --budget." in err
 
-def test_a_search_that_another_version_began_goes_on(simulator: str, search: Search, elsewhere: Path) -> None:
+
+def test_a_search_that_another_version_began_goes_on(
+    simulator: str, search: Search, command: Command, elsewhere: Path
+) -> None:
     """Its probes stay as they are; `report` reads it as before."""
     killed_at_the_third_probe(search, simulator, "8s")
     path = elsewhere / "s" / journal.JOURNAL
@@ -97,6 +117,9 @@ def test_a_search_that_another_version_began_goes_on(simulator: str, search: Sea
     summary = summary_of(elsewhere / "s")
     assert summary["cut"] is False
     assert "Another version" in summary["notes"][0]
+
+    assert command("saturate", "--resume", "s", "--quiet", "--base-url", NOBODY)[0] == code
+    assert journal.read(elsewhere / "s") == after, "what another version began and finished is left as it is"
 
 
 def test_ctrl_c_reports_what_is_known_and_how_to_go_on(simulator: str, search: Search, elsewhere: Path) -> None:
