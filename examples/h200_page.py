@@ -4,7 +4,8 @@
     examples/h200_page.py                                             # fills the page and draws the curves from it
 
 It computes nothing but one ratio: the share of the GPU's limits as measured on that GPU, out of the share of the data
-sheet's. A later folder of the same engine replaces the sweeps of the same dataset.
+sheet's. A later folder of the same engine replaces the sweeps of the same dataset and the batches of the same size. A
+search that did not settle is left out where another of the same dataset did.
 """
 
 import json
@@ -52,6 +53,7 @@ def collect(folders: list[tuple[str, Path]]) -> Found:
                 engine.setdefault("starts", []).append(
                     {"version": told[1], "command": _short(told[2]), "ready_s": float(ready[1])}
                 )
+        sweeps: Found = {}
         for path in sorted(folder.glob("*/summary.json")):
             summary = json.loads(path.read_text())
             kept = {
@@ -63,11 +65,17 @@ def collect(folders: list[tuple[str, Path]]) -> Found:
                 "points": [_point(point) for point in summary["points"]],
             }
             if summary["kind"] == "sweep" and path.parent.name.startswith("sweep"):
-                engine["sweeps"][summary["dataset"]] = kept
+                before = sweeps.get(summary["dataset"])
+                if before:
+                    kept["points"] = before["points"] + kept["points"]
+                    kept["command"] = before["command"] + "\n" + kept["command"]
+                sweeps[summary["dataset"]] = kept
             elif summary["kind"] == "saturate":
-                engine["searches"].append(kept | {"dataset": summary["dataset"]})
+                del kept["points"]  # its probes say what was decided, and why
+                engine["searches"].append(kept | {"dataset": summary["dataset"], "probes": summary["probes"]})
             else:
                 engine.setdefault(path.parent.name, []).append(kept)
+        engine["sweeps"] |= sweeps
     return found
 
 
@@ -157,8 +165,8 @@ def batch_table(found: Found, dataset: str) -> str:
     head = ["engine", "batch", "output tokens/s", "req/s", "a batch takes, ms", "TPOT p50, ms", "MBU", "MFU"]
     limits, rows = found["limits"], []
     for name, engine in found["engines"].items():
-        points = [point for run in engine.get(f"batch-{dataset}", []) for point in run["points"]]
-        for point in sorted(points, key=lambda point: point["batch_size"]):
+        points = {point["batch_size"]: point for run in engine.get(f"batch-{dataset}", []) for point in run["points"]}
+        for _, point in sorted(points.items()):
             efficiency = point.get("efficiency", {})
             rows.append(
                 [
@@ -176,17 +184,26 @@ def batch_table(found: Found, dataset: str) -> str:
 
 
 def search_table(found: Found, _: str) -> str:
-    head = ["engine", "dataset", "budget", "holds, req/s", "why no more", "within the SLO", "most output, tokens/s"]
+    head = ["engine", "dataset", "budget", "holds, req/s", "certainly kept up with", "why no more", "within the SLO"]
+    head += ["most output, tokens/s"]
     rows = []
     for name, engine in found["engines"].items():
+        settled = {search["dataset"] for search in engine["searches"] if _is_settled(search)}
         for search in engine["searches"]:
+            if search["dataset"] in settled and not _is_settled(search):
+                continue
             told = search["saturation"]
             keys = ("max_stable_rate", "max_goodput_rate", "peak_output_throughput")
             stable, slo, peak = (_estimate(told.get(key)) for key in keys)
             budget = re.search(r"--budget (\d+)s", search["command"])
             lasting = f"{budget[1]} s" if budget else "—"
-            rows.append([name, search["dataset"], lasting, stable, told.get("reason") or "—", slo, peak])
+            kept_up = "—" if told.get("sustained") is None else figure(told["sustained"])
+            rows.append([name, search["dataset"], lasting, stable, kept_up, told.get("reason") or "—", slo, peak])
     return table(head, rows)
+
+
+def _is_settled(search: Found) -> bool:
+    return bool((search["saturation"].get("max_stable_rate") or {}).get("value"))
 
 
 def _estimate(told: Found | None) -> str:
