@@ -66,7 +66,7 @@ CHANCE = 2.33  # standard deviations: 1 % on one side
 GROWTH_ROOT = 1.0  # times √arrivals: below it a server at capacity cannot be told from a healthy one
 GROWTH_MATERIAL = 0.02  # share of all arrivals: less is not worth a word
 GOES_ON = 0.65  # of its growth in the first half of a load: what grows by less in the second comes nearer to a level
-CROWDED = 5.0  # 1 / (1 − 0.8): variance of what runs at 80 % load where all share one server, over a Poisson count's
+SHARED = 5.0  # 1 / (1 − 0.8): variance of what runs at 80 % load where all share one server, over a Poisson count's
 OVERLOAD = 1 / 11  # of the arrivals are left behind at 110 % load: what a run must be able to show
 DOUBTFUL = 0.75  # of the limit: a run that is too short, and nearly there, says so
 # Plateau: a change must be certain and large. With n values Pettitt's p cannot get below 2·exp(−3n/8): with 20 it never
@@ -145,7 +145,7 @@ def _going_on(whole: Backlog, flow: Flow, end_ns: float) -> Backlog:
     starts_ns = _arrivals_ns(flow, end_ns)
     first, final = InFlight(starts_ns, flow.in_flight.ends_ns).means(end_ns * np.array([0.4, 0.5, 0.9, 1.0]))[[0, 2]]
     since = int((starts_ns > end_ns / 2).sum())
-    chance = CHANCE * (2 * CROWDED * first) ** 0.5
+    chance = CHANCE * (2 * SHARED * first) ** 0.5
     limit = max(QUEUE_REACH, chance, GROWTH_MATERIAL * since)
     growth = min(final - first, whole.growth)
     if growth < GOES_ON * first:
