@@ -17,7 +17,7 @@ from typing import Any
 
 import loadgen
 from loadgen.analysis.efficiency import find_hardware
-from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.analysis.slo import Slo, slo_of
 from loadgen.config import Settings
 from loadgen.engines.asking import Asker
 from loadgen.engines.catalog import SIMULATOR, find_engine
@@ -105,7 +105,7 @@ def _engine_in_words(engine: Launched) -> str:
 @contextmanager
 def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[SetUp]:
     """Start and probe; at the end stop everything and leave the engine's log in `folder`, if that was made."""
-    slo = parse_slo(settings.slo) if settings.slo else None
+    slo = slo_of(settings.slo)
     target = parse_target(settings.base_url) if settings.base_url else None
     tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
     lengths_of(settings, settings.dataset if settings.dataset != "all" else "s2s", 1)  # a bad dataset is said at once

@@ -15,7 +15,7 @@ from loadgen.analysis.efficiency import efficiency, find_hardware
 from loadgen.analysis.measurer import GAUGES
 from loadgen.analysis.reasons import limits
 from loadgen.analysis.saturation import is_saturated
-from loadgen.analysis.slo import parse_slo
+from loadgen.analysis.slo import slo_of
 from loadgen.analysis.summary import summarise
 from loadgen.analysis.sweep import SCHEMA, answer
 from loadgen.config import described
@@ -350,7 +350,7 @@ def write_reports(folder: Path, plan: Plan | None = None, manifest: dict[str, An
     plan = plan or load_plan(folder / run_folder.PLAN)
     slo_text = (manifest.get("slo") or {}).get("text")
     data = run_data(run_folder.read_records(folder), plan, run_folder.read_telemetry(folder, GAUGES), manifest)
-    point = summarise(data, parse_slo(slo_text) if slo_text else None) | {"dataset": manifest.get("dataset")}
+    point = summarise(data, slo_of(slo_text)) | {"dataset": manifest.get("dataset")}
     del data  # 0.3 kB a request, and the Parquet file needs room
     if manifest.get("hardware"):
         point["efficiency"] = efficiency(point, find_hardware(manifest["hardware"], ""))

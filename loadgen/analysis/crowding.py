@@ -7,6 +7,7 @@ what it gave, the smaller one with the lower end.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,37 +23,43 @@ EARLY, LATE = (0.15, 0.4), (0.7, 1.0)  # of the load: while it fills, and at its
 ARRIVALS_MIN = 100
 
 
+class Gave(NamedTuple):
+    """What a number in flight gave: tokens/s, and the two ends of their interval."""
+
+    in_flight: float
+    tokens_per_s: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True)
 class Crowding:
-    """`few` in flight gave `few_gave` tokens/s, `many` gave `many_gave`: `most` at best, and `asked` are asked for."""
+    """By what few and many in flight gave, no number gives more than `most` tokens/s, and `asked` are asked for."""
 
-    few: float
-    few_gave: float
-    many: float
-    many_gave: float
+    few: Gave
+    many: Gave
     most: float
     asked: float
 
     def finding(self, at: str = "") -> Finding:
         """SATURATED, with these numbers; `at`: where the few were."""
-        few, gave, many, late, most, asked = map(
-            format_number, (self.few, self.few_gave, self.many, self.many_gave, self.most, self.asked)
-        )
+        few, gave, many, late, most, asked = map(format_number, (*self.few[:2], *self.many[:2], self.most, self.asked))
         seen = f"{few} in flight{at} gave {gave} tok/s, {many} gave {late}: by that no number in flight gives more than"
         seen += f" {most}, and {asked} are asked for."
         return replace(finding(Code.SATURATED, achieved="", offered="", backlog=""), seen=seen)
 
 
-def most_tokens(few: float, gave_low: float, many: float, gave_high: float) -> float | None:
-    """tokens/s; None where no limit is in sight, or the two are too near to each other."""
-    if many < CROWDED * few or gave_low <= 0 or gave_high <= 0:
+def crowding(few: Gave, many: Gave, asked: float) -> Crowding | None:
+    """None unless the most that any number in flight gives is certainly too little."""
+    share = few.in_flight / many.in_flight if many.in_flight else 1.0
+    if share > 1 / CROWDED or few.low <= 0 or many.high <= 0:
         return None
-    slope = (1 / gave_high - few / many / gave_low) / (1 - few / many)
-    return 1 / slope if slope > 0 else None
+    slope = (1 / many.high - share / few.low) / (1 - share)
+    return Crowding(few, many, 1 / slope, asked) if slope * SHORT_OF * asked > 1 else None
 
 
-def crowding(run: RunData, flow: Flow, end_ns: float) -> Crowding | None:
-    """A load whose answers outlast it, early and late: None unless a fuller server would certainly give too little."""
+def crowding_within(run: RunData, flow: Flow, end_ns: float) -> Crowding | None:
+    """The same of one load whose answers outlast it, early and late."""
     due = flow.due_ns <= end_ns
     lengths = run.columns["planned_output_tokens"][due]
     if flow.loop != "open" or int(due.sum()) < ARRIVALS_MIN or np.isnan(lengths).any():
@@ -62,9 +69,7 @@ def crowding(run: RunData, flow: Flow, end_ns: float) -> Crowding | None:
     for part in (EARLY, LATE):
         edges_ns = np.linspace(part[0] * end_ns, part[1] * end_ns, FINE + 1)
         gave = batch_mean(run.tokens.between(edges_ns) / np.diff(edges_ns) * NS_PER_S)
-        seen.append((flow.in_flight.mean(float(edges_ns[0]), float(edges_ns[-1])), gave))
-    (few, early), (many, late) = seen
-    most = most_tokens(few, early.low, many, late.high)
-    if most is None or most >= SHORT_OF * asked:
-        return None
-    return Crowding(few, early.value, many, late.value, most, asked)
+        level = flow.in_flight.mean(float(edges_ns[0]), float(edges_ns[-1]))
+        seen.append(Gave(level, gave.value, gave.low, gave.high))
+    early, late = seen
+    return crowding(early, late, asked)

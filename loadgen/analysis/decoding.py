@@ -5,6 +5,8 @@ those that began in the window still wait when the server is full. How many toke
 had is taken from its request's span, tokens evenly spaced in it, which needs no list of tokens.
 """
 
+from typing import Any
+
 import numpy as np
 
 from loadgen.analysis.data import RunData
@@ -43,3 +45,17 @@ def decoding_section(run: RunData, window: Window) -> dict[str, float | None] | 
         "prompts_per_s": int(began.sum()) / window.duration_s,
         "prompt_tokens_mean": float(prompt_tokens[began].mean()) if began.any() else None,
     }
+
+
+def token_ms(point: dict[str, Any]) -> float | None:
+    """From one token of a sequence to its next: of all that was decoded, else of the answers that ended well."""
+    seen = (point.get("decoding") or {}).get("token_ms")
+    return point.get("mean_tpot_ms") if seen is None else seen
+
+
+def decoding_at_once(point: dict[str, Any]) -> float | None:
+    """Sequences, as seen from outside; where answers do not stream, output tokens/s · TPOT (Little's law): what else is
+    in flight waits for its turn."""
+    seen = (point.get("decoding") or {}).get("sequences_mean")
+    tokens_per_s, ms = point.get("output_throughput"), token_ms(point)
+    return seen or (None if tokens_per_s is None or ms is None else tokens_per_s * ms / 1000)

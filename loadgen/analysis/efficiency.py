@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadgen.analysis.decoding import decoding_at_once, token_ms
 from loadgen.errors import BadInputError
 from loadgen.records.folder import read_json
 from loadgen.roofline.bound import analyse
@@ -115,17 +116,14 @@ def _ran(point: dict[str, Any]) -> _Ran | None:
     inputs, outputs = lengths.get("input_obtained_mean"), lengths.get("output_obtained_mean")
     inputs = inputs if inputs is not None else lengths.get("input_asked_mean") or lengths.get("input_planned_mean")
     outputs = outputs if outputs is not None else lengths.get("output_planned_mean")
-    token_ms = seen.get("token_ms") or point["mean_tpot_ms"]
-    # Output tokens/s · TPOT sequences decode at once (Little's law); what else is in flight waits for its turn.
-    decoding = seen.get("sequences_mean") or (tokens_per_s * token_ms / 1000 if tokens_per_s and token_ms else None)
-    running = server.get("running_mean") or decoding or point.get("effective_concurrency")
+    running = server.get("running_mean") or decoding_at_once(point) or point.get("effective_concurrency")
     if not tokens_per_s or not inputs or not outputs or not running:
         return None
     return _Ran(
         running=running,
         context=seen.get("context_mean") or inputs + outputs / 2,
         tokens_per_s=tokens_per_s,
-        token_ms=token_ms,
+        token_ms=token_ms(point),
         prompts_per_s=seen["prompts_per_s"] if seen else tokens_per_s / outputs,
         prompt_tokens=seen.get("prompt_tokens_mean") or inputs,
     )

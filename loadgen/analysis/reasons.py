@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from loadgen.analysis.decoding import decoding_at_once, token_ms
 from loadgen.analysis.remedies import WORDS, Limit, try_next
 from loadgen.units import NS_PER_MS, format_duration, format_number
 
@@ -56,13 +57,12 @@ class Evidence:
 
     @property
     def token_ms(self) -> float | None:
-        return _token_ms(self.point)
+        return _number(token_ms(self.point))
 
     @property
     def decoding(self) -> float | None:
-        """Sequences that decode at once, as seen from outside; where answers do not stream, output tokens/s · TPOT."""
-        seen = _number((self.point.get("decoding") or {}).get("sequences_mean"))
-        return seen or _product(self.own("output_throughput"), self.token_ms)
+        """Sequences that decode at once, as seen from outside."""
+        return _number(decoding_at_once(self.point))
 
     @property
     def rows(self) -> float | None:
@@ -102,7 +102,7 @@ class Evidence:
     @property
     def slowed(self) -> float | None:
         """The time of a token over that of the light load."""
-        now, before = self.token_ms, None if self.light is None else _token_ms(self.light)
+        now, before = self.token_ms, None if self.light is None else _number(token_ms(self.light))
         return now / before if now and before else None
 
 
@@ -352,12 +352,6 @@ def _refused(point: Point) -> float:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _token_ms(point: Point) -> float | None:
-    """From one token of a sequence to its next: of all that was decoded, else of those that ended well."""
-    seen = _number((point.get("decoding") or {}).get("token_ms"))
-    return _number(point.get("mean_tpot_ms")) if seen is None else seen
 
 
 def _product(per_s: float | None, ms: float | None) -> float | None:

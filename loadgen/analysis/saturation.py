@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.analysis.crowding import SHORT_OF, Crowding, most_tokens
+from loadgen.analysis.crowding import Gave, crowding
 from loadgen.analysis.findings import Code
 from loadgen.analysis.reasons import is_refusing, limits, reason_of
 from loadgen.analysis.sample import Floats
@@ -86,13 +86,14 @@ def compared(points: list[Point]) -> list[Point]:
 def _with_evidence(point: Point, stable: list[Point]) -> Point:
     high = (point["confidence"].get("output_throughput") or (0.0, math.inf))[1]
     high = max(high, point["whole_run"].get("output_throughput") or 0.0)
+    many = Gave(point["effective_concurrency"], point["output_throughput"], 0.0, high)
     for each in stable:
-        gave, (low, _) = each["output_throughput"], each["confidence"].get("output_throughput") or (0.0, 0.0)
-        few, many = each["effective_concurrency"], point["effective_concurrency"]
-        most = most_tokens(few, low, many, high) if low and rate_of(each) < rate_of(point) else None
-        asked = gave * point["offered_rate"] / each["offered_rate"]
-        if most is not None and most < SHORT_OF * asked:
-            found = Crowding(few, gave, many, point["output_throughput"], most, asked)
+        interval = each["confidence"].get("output_throughput")
+        if rate_of(each) >= rate_of(point) or not interval:
+            continue
+        few = Gave(each["effective_concurrency"], each["output_throughput"], *interval)
+        found = crowding(few, many, few.tokens_per_s * point["offered_rate"] / each["offered_rate"])
+        if found is not None:
             said = found.finding(f", at {format_number(rate_of(each))} req/s,").as_dict()
             return point | {"findings": [said, *point["findings"]]}
     return point

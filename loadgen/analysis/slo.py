@@ -72,6 +72,11 @@ class Slo:
         return {"text": self.text, "clauses": [each.text for each in self.clauses]}
 
 
+def slo_of(text: str | None) -> Slo | None:
+    """None where none was asked for. Raises as `parse_slo`."""
+    return parse_slo(text) if text else None
+
+
 def parse_slo(text: str) -> Slo:
     """Reads the grammar above. Raises BadInputError."""
     pieces = re.split(r"[,\s]+", re.sub(r"\s*(<=|[<=:@])\s*", r"\1", text.strip()))

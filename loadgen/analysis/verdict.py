@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen.analysis.crowding import crowding
+from loadgen.analysis.crowding import crowding_within
 from loadgen.analysis.data import RunData
 from loadgen.analysis.findings import Code, Finding, Severity, finding
 from loadgen.analysis.flow import Flow
@@ -214,7 +214,10 @@ def _server(e: Evidence) -> Iterator[Finding]:
             offered=format_number(point["offered_rate"] or 0.0),
             backlog=e.backlog.level,
         )
-    elif e.changes and e.filling is None:
+    elif e.filling is not None:
+        if found := crowding_within(e.run, e.flow, e.window.end_ns):
+            yield found.finding()
+    elif e.changes:
         worst = min(e.changes, key=lambda each: each.change.p)
         name = {"ttft": "TTFT", "tpot": "TPOT", "in_flight": "The number in flight"}[worst.series]
         levels = (worst.change.before, worst.change.after)
@@ -228,8 +231,6 @@ def _server(e: Evidence) -> Iterator[Finding]:
             p=f"{worst.change.p:.1g}",
         )
     if e.filling is not None:
-        if not (e.backlog is not None and e.backlog.grows) and (found := crowding(e.run, e.flow, e.window.end_ns)):
-            yield found.finding()
         stay = f"{'at least ' if point['censored'] else ''}{format_duration(e.filling.stay_ns)}"
         load, enough = format_duration(e.filling.load_ns), f"{e.filling.enough_s}s"
         yield finding(Code.SHORT_RUN, stay=stay, load=load, duration=enough)

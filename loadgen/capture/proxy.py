@@ -7,6 +7,7 @@ Written on the sockets themselves, since two passes through a web framework cost
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from loadgen.capture.downstream import Downstream
@@ -37,17 +38,11 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self.pool = Pool(self._upstream)
         self._server = await loop.create_server(lambda: Downstream(self), sock=listener, backlog=BACKLOG)
-        self._tasks = [loop.create_task(each) for each in (self.recording.watch(), self._sweep(), self._watch())]
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT_S)
-            self.pool.sweep()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.look(time.monotonic())
+        self._tasks = [
+            loop.create_task(self.recording.watch()),
+            loop.create_task(_every(BEAT_S, self.pool.sweep)),
+            loop.create_task(_every(LOOK_S, lambda: self.look(time.monotonic()))),
+        ]
 
     def look(self, now_s: float) -> None:
         """Let go of the clients that have been silent for too long at `now_s`, on time.monotonic's clock."""
@@ -72,3 +67,9 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.sleep(0)  # for the connections to be told
+
+
+async def _every(seconds: float, does: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        does()

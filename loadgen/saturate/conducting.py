@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.analysis.slo import Slo, slo_of
 from loadgen.config import Settings
 from loadgen.engines.rest import Rest
 from loadgen.prepare import SetUp, lengths_of
@@ -39,10 +39,10 @@ def saturate(
     """
     limits, workload = limits_of(setup.settings), workload_of(setup.settings)
     entries = searched.opened(setup, folder, limits, workload)
-    points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
+    points = searched.points_of(folder, entries)
     bench: Bench | None = None
-    finished = False
     going = _going_on(limits, setup.slo, entries, folder)
+    finished = going is None
     try:
         while going is not None:
             asking, probe = going
@@ -63,8 +63,6 @@ def saturate(
             searched.write(folder, entries, points, cut=True)
             point_done(points[-1])
             going = asking, asking.send(made.judged)
-        else:
-            finished = True
     except StopIteration:
         finished = True
     return searched.write(folder, entries, points, cut=not finished)
@@ -76,11 +74,9 @@ def concluded(settings: Settings, folder: Path) -> dict[str, Any] | None:
     if not searched.is_search(folder):
         return None
     entries = searched.known(settings, folder)
-    slo = parse_slo(settings.slo) if settings.slo else None
-    if _going_on(limits_of(settings), slo, entries, folder) is not None:
+    if _going_on(limits_of(settings), slo_of(settings.slo), entries, folder) is not None:
         return None
-    points = [searched.point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
-    return searched.write(folder, entries, points, cut=False)
+    return searched.write(folder, entries, searched.points_of(folder, entries), cut=False)
 
 
 def _going_on(

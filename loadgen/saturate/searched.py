@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.analysis import reasons
-from loadgen.analysis.slo import Slo, parse_slo
+from loadgen.analysis.slo import slo_of
 from loadgen.analysis.sweep import SCHEMA
 from loadgen.config import Settings, described
 from loadgen.errors import RunFolderError
@@ -78,10 +78,15 @@ def point_of(folder: Path, number: int, entry: Entry) -> dict[str, Any]:
     return point | {"run": entry.run, "probe": telling.row(number, entry)}
 
 
+def points_of(folder: Path, entries: list[Entry]) -> list[dict[str, Any]]:
+    """The points of all probes, in order."""
+    return [point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
+
+
 def write(folder: Path, entries: list[Entry], points: list[dict[str, Any]], *, cut: bool) -> dict[str, Any]:
     """`summary.json` and `report.html` from what is known by now."""
     header = run_folder.read_json(folder / HEADER)
-    limits, slo = Limits(**header["limits"]), _slo(header)
+    limits, slo = Limits(**header["limits"]), slo_of((header.get("slo") or {}).get("text"))
     answer = answer_of([(each.probe, each.judged) for each in entries], limits, slo)
     because = why(entries, points, (header.get("target") or {}).get("engine"))
     summary = header | {
@@ -118,10 +123,4 @@ def rewrite(folder: Path) -> dict[str, Any]:
     for each in entries:
         write_reports(folder / each.run)
     before = run_folder.read_json(folder / run_folder.SUMMARY) if (folder / run_folder.SUMMARY).exists() else {}
-    points = [point_of(folder, number, entry) for number, entry in enumerate(entries, 1)]
-    return write(folder, entries, points, cut=bool(before.get("cut", True)))
-
-
-def _slo(header: dict[str, Any]) -> Slo | None:
-    text = (header.get("slo") or {}).get("text")
-    return parse_slo(text) if text else None
+    return write(folder, entries, points_of(folder, entries), cut=bool(before.get("cut", True)))

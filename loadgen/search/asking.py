@@ -63,9 +63,9 @@ class State:
         return self.left_ns - (0.0 if blind else (1 - CLIMB_SHARE) * self.limits.budget_ns)
 
     @property
-    def keep_ns(self) -> float:
-        """What is not to be spent before the SLO's turn."""
-        return self.limits.budget_ns * SLO_SHARE if self.slo is not None else 0.0
+    def free_ns(self) -> float:
+        """What may be spent before the SLO's turn."""
+        return self.left_ns - (self.limits.budget_ns * SLO_SHARE if self.slo is not None else 0.0)
 
     def ask(self, probe: Probe) -> Generator[Probe, Judged, Judged]:
         judged = yield probe
@@ -82,9 +82,9 @@ class State:
         width: float | None = None,
     ) -> Generator[Probe, Judged, Judged]:
         at_least = max(self.shortest_ns, at_least_ns)
-        left_ns = self.left_ns - (self.keep_ns if purpose is not Purpose.SLO else 0.0)
-        at_most = max(at_least, min(self.limits.budget_ns * PROBE_SHARE, left_ns, at_most_ns))
         slo = purpose is Purpose.SLO
+        free_ns = self.left_ns if slo else self.free_ns
+        at_most = max(at_least, min(self.limits.budget_ns * PROBE_SHARE, free_ns, at_most_ns))
         judged = yield from self.ask(
             Probe(
                 Kind.OPEN,
@@ -114,4 +114,4 @@ class State:
         return min(STEADY_NS, STEADY_SHARE * self.limits.budget_ns)
 
     def can_afford(self) -> bool:
-        return self.left_ns - self.keep_ns > self.shortest_ns
+        return self.free_ns > self.shortest_ns

@@ -11,7 +11,6 @@ tokens     the highest output throughput seen, pooled with what cannot be told f
 import itertools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -89,10 +88,11 @@ def capacity(made: Pairs) -> Rate | None:
     refuted = sum(j.verdict == "unstable" and low < p.level < whole.low for p, j in open_probes(made))
     if floor > whole.high or refuted >= REFUTED:  # it holds more than it completes, or does not hold that
         return _boundary(made, low, high)
-    span = _span(busy, whole)
+    agreed = agree(busy)
+    least, most = _span(busy, whole, agreed=agreed)
     failed = [p.level for p, j in open_probes(made) if j.verdict == "unstable" and p.level > whole.high]
-    bottom = max(span.low, min(floor, whole.value)) if agree(busy) else span.low
-    return Rate(whole.value, bottom, min([span.high, *failed]), f"completions of overloaded probes: {len(busy)}")
+    bottom = max(least, min(floor, whole.value)) if agreed else least
+    return Rate(whole.value, bottom, min([most, *failed]), f"completions of overloaded probes: {len(busy)}")
 
 
 def certain(made: Pairs) -> float:
@@ -141,19 +141,14 @@ def _pool(probes: Pairs) -> Interval:
     return pooled(known, [span for _, span in parts])
 
 
-class _Ends(NamedTuple):
-    low: float
-    high: float
-
-
-def _span(busy: Pairs, whole: Interval) -> _Ends:
+def _span(busy: Pairs, whole: Interval, *, agreed: bool) -> tuple[float, float]:
     """The interval of them all, and what each of them saw: its value, and its interval where they do not agree. A speed
     that wanders for longer than a probe lasts is seen in no other way.
     """
     known = [j.throughput for _, j in busy if j.throughput is not None]
-    if agree(busy):
+    if agreed:
         known = [Interval(each.value, 0.0, 1) for each in known]
-    return _Ends(min(whole.low, *(each.low for each in known)), max(whole.high, *(each.high for each in known)))
+    return min(whole.low, *(each.low for each in known)), max(whole.high, *(each.high for each in known))
 
 
 def _alike(one: Interval, other: Interval) -> bool:

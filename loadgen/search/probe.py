@@ -178,7 +178,7 @@ def judge(probe: Probe, seen: Observed, workload: Workload, slo: Slo | None = No
     deficit, verdict = None, ""
     if probe.kind is Kind.OPEN:
         arrivals = arrived(seen, edges_ns)
-        deficit = batch_mean((arrivals - _served(seen, edges_ns)) / max(1.0, float(arrivals.mean())))
+        deficit = batch_mean((arrivals - _served(seen, edges_ns, progress)) / max(1.0, float(arrivals.mean())))
         verdict = stability(deficit)
         if verdict == "unresolved" and _returns(probe, seen, edges_ns, workload, latency):
             verdict = "stable"
@@ -249,15 +249,14 @@ def _returns(probe: Probe, seen: Observed, edges_ns: Floats, workload: Workload,
     turns = span_s / latency.value
     count = FINE * max(part for part in FINER if part == 1 or turns > FINE * part)
     edges_ns = np.linspace(edges_ns[0], edges_ns[-1], count + 1)
-    served = _served(seen, edges_ns)
+    served = _served(seen, edges_ns, progressed(seen, edges_ns, np.ones(len(seen))))
     luck = progressed(seen, edges_ns, seen.output_tokens / max(workload.output_tokens, 1.0) - 1)
     expected = probe.level * span_s / count
     return returns(Stretches(arrived(seen, edges_ns), served, luck, expected, turns, probe.far))
 
 
-def _served(seen: Observed, edges_ns: Floats) -> Floats:
+def _served(seen: Observed, edges_ns: Floats, progress: Floats) -> Floats:
     """float64[len(edges) − 1]: what left the server between successive edges; failures too, where accidents."""
-    progress = progressed(seen, edges_ns, np.ones(len(seen)))
     accidents = float(seen.failed.sum()) <= FAILED_MAX * len(seen)
     return progress + _failures(seen, edges_ns) if accidents else progress
 

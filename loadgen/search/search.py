@@ -141,10 +141,9 @@ def _held(state: State, rate: float) -> Generator[Probe, Judged, None]:
 
 def _overload(state: State, rate: float, estimate: float, part: float) -> Generator[Probe, Judged, Judged]:
     """No longer than until the queue that it builds is all that this client can have in flight."""
-    full_ns = state.limits.in_flight_max / max(rate - estimate, 1e-9) * NS_PER_S
-    most_ns = full_ns
+    most_ns = state.limits.in_flight_max / max(rate - estimate, 1e-9) * NS_PER_S
     if not saturated(state.made):  # whether it keeps up below is to be seen too
-        most_ns = min(full_ns, max(state.left_ns - BELOW_KEPT * state.limits.budget_ns, 2 * state.shortest_ns))
+        most_ns = min(most_ns, max(state.left_ns - BELOW_KEPT * state.limits.budget_ns, 2 * state.shortest_ns))
     width = part * state.limits.precision
     return (yield from state.open(rate, Purpose.BEYOND, at_most_ns=most_ns, width=width))
 
@@ -177,9 +176,8 @@ def _inside(state: State) -> Generator[Probe, Judged, None]:
 
 def _below(state: State, rate: float) -> Generator[Probe, Judged, None]:
     """One probe of the rate; the last that can be afforded has all the time that is left."""
-    budget_ns = state.limits.budget_ns
-    left_ns = state.left_ns - state.keep_ns
-    most_ns = INSIDE * budget_ns if left_ns - INSIDE * budget_ns > state.shortest_ns else left_ns
+    budget_ns, free_ns = state.limits.budget_ns, state.free_ns
+    most_ns = INSIDE * budget_ns if free_ns - INSIDE * budget_ns > state.shortest_ns else free_ns
     yield from state.open(rate, Purpose.INSIDE, at_least_ns=INSIDE_LEAST * budget_ns, at_most_ns=most_ns)
 
 
