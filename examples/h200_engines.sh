@@ -90,9 +90,13 @@ weights() {  # the shape with random weights; memory is faster than disk, when t
   fi
 }
 
-sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far they go
-  common=(--base-url "$URL" --seed 1 --model "$1"); shift
+target() {  # what every load at this server has in common
+  common=(--base-url "$URL" --seed 1 --model "$1")
   [ -n "$GPU" ] && common+=(--gpu "$GPU")
+}
+
+sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far they go
+  target "$1"; shift
   step sweep-s2s 90 sweep "${common[@]}" --dataset s2s --rates "$1" --duration 12s --drain 10s --warmup 2s
   step sweep-l2s 90 sweep "${common[@]}" --dataset l2s --rates "$2" --duration 12s --drain 12s --warmup 2s
   step sweep-s2l 130 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 24s --drain 15s --warmup 8s
@@ -117,22 +121,25 @@ part_vllm() {
 part_vllm_more() {  # what the first call is too short for: the limit of short answers and of long ones, S-16k in loads longer than they are
   unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
-  common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
+  target llama-2-7b
   step saturate-s2s 130 saturate "${common[@]}" --dataset s2s --budget 110s --slo ttft_p99=200ms,tpot_p99=20ms
   step saturate-s2l 220 saturate "${common[@]}" --dataset s2l --budget 190s
   step sweep-s16k 140 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,4 --duration 45s --drain 25s --warmup 20s
 }
 
+start_transformers() {
+  unpack transformers "$W/$PART/site"; weights ""; say "weights"
+  start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096
+}
+
 part_transformers() {
-  unpack transformers "$W/transformers/site"; weights ""; say "weights"
-  start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
+  start_transformers || return 1
   sweeps "$MODEL" 1,4,16,32 1,4,8,16 1
 }
 
 part_transformers_more() {  # its step takes 80 ms: a search and answers of 500 tokens need a call of their own
-  unpack transformers "$W/$PART/site"; weights ""; say "weights"
-  start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096 || return 1
-  common=(--base-url "$URL" --seed 1 --model "$MODEL" --gpu "$GPU")
+  start_transformers || return 1
+  target "$MODEL"
   step saturate-s2s 140 saturate "${common[@]}" --dataset s2s --budget 120s
   step sweep-s2l 280 sweep "${common[@]}" --dataset s2l --rates 1 --duration 240s --drain 15s --warmup 100s
 }
@@ -154,7 +161,7 @@ part_mii() {
 
 part_mii_more() {  # long answers in loads of a minute; the search again
   start_mii || return 1
-  common=(--base-url "$URL" --seed 1 --model "$MODEL" --gpu "$GPU")
+  target "$MODEL"
   step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
   step sweep-s2l 170 sweep "${common[@]}" --dataset s2l --rates 2,4 --duration 60s --drain 15s --warmup 25s
 }
@@ -183,7 +190,7 @@ part_llamacpp() {
 
 part_llamacpp_more() {  # batches that fit their time, long answers in a load longer than they are, the search again
   start_llamacpp || return 1
-  common=(--base-url "$URL" --seed 1 --model llama-2-7b --gpu "$GPU")
+  target llama-2-7b
   step batch-s2s 75 batch "${common[@]}" --dataset s2s --num-prompts 64 --batch-sizes 1,8,32,all --repeats 2
   step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
   step sweep-s2l 140 sweep "${common[@]}" --dataset s2l --rates 2 --duration 110s --drain 15s --warmup 50s
