@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Real engines on one H200, one part a call, none longer than nine minutes: Llama-2-7B's shape with random weights.
 #
-#   OUT=results examples/h200_engines.sh vllm | transformers | mii | llamacpp, each also with _more, or rehearsal
+#   OUT=results examples/h200_engines.sh vllm | transformers | mii | llamacpp, each also with _more and _s16k,
+#                                        transformers_s2l, or rehearsal
 #
 # Needs python3 with torch on a machine with the GPU; no network: what is missing there comes in .parcel/ (docs/engines.md
 # says what and how it is packed). Every step has a hard limit, is told Ctrl-C when it is over, and what it has by then
@@ -9,7 +10,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-PART=${1:?which part: vllm, transformers, mii or llamacpp, each also with _more}
+PART=${1:?which part: vllm, transformers, mii or llamacpp, each also with _more and _s16k; transformers_s2l; rehearsal}
 OUT=${OUT:-runs/h200}
 PARCEL=${PARCEL:-.parcel}
 W=${WORK:-/tmp/loadgen-h200}  # kept between calls for as long as the machine is
@@ -102,6 +103,10 @@ sweeps() {  # rates of S2S, L2S, S2L; the same for every engine but for how far 
   step sweep-s2l 130 sweep "${common[@]}" --dataset s2l --rates "$3" --duration 24s --drain 15s --warmup 8s
 }
 
+s16k() {  # rates, seconds of a load, of its warm-up: answers of 1,000 tokens, in loads of twice as long as they take
+  step sweep-s16k $(($2 * 3 + 40)) sweep "${common[@]}" --dataset s16k --output-len 1000 --rates "$1" --duration "$2s" --drain 5s --warmup "$3s"
+}
+
 start_vllm() {
   [ -d "$W/models/shape" ] || python3 -m loadgen model llama-2-7b "$W/models/shape" --no-weights --context 4096
   export VLLM_USE_FLASHINFER_SAMPLER=0 VLLM_USE_DEEP_GEMM=0
@@ -127,6 +132,14 @@ part_vllm_more() {  # what the first call is too short for: the limit of short a
   step sweep-s16k 140 sweep "${common[@]}" --dataset s16k --output-len 2000 --rates 2,4 --duration 45s --drain 25s --warmup 20s
 }
 
+part_vllm_s16k() {
+  unpack vllm "$W/$PART/site"; say "unpacked"
+  start_vllm || return 1
+  target llama-2-7b
+  s16k 2,8,16 40 18
+  step saturate-s2s 130 saturate "${common[@]}" --dataset s2s --budget 110s
+}
+
 start_transformers() {
   unpack transformers "$W/$PART/site"; weights ""; say "weights"
   start 150 transformers --model "$MODEL" --dtype bfloat16 --gpu-memory-utilization 0.8 --max-num-batched-tokens 4096
@@ -142,6 +155,18 @@ part_transformers_more() {  # its step takes 80 ms: a search and answers of 500 
   target "$MODEL"
   step saturate-s2s 140 saturate "${common[@]}" --dataset s2s --budget 120s
   step sweep-s2l 280 sweep "${common[@]}" --dataset s2l --rates 1 --duration 240s --drain 15s --warmup 100s
+}
+
+part_transformers_s2l() {  # what stands on both sides of the one rate of _more
+  start_transformers || return 1
+  target "$MODEL"
+  step sweep-s2l 370 sweep "${common[@]}" --dataset s2l --rates 0.5,2 --duration 165s --drain 5s --warmup 75s
+}
+
+part_transformers_s16k() {
+  start_transformers || return 1
+  target "$MODEL"
+  s16k 0.25,1 200 100
 }
 
 start_mii() {
@@ -164,6 +189,13 @@ part_mii_more() {  # long answers in loads of a minute; the search again
   target "$MODEL"
   step saturate-s2s 100 saturate "${common[@]}" --dataset s2s --budget 80s
   step sweep-s2l 170 sweep "${common[@]}" --dataset s2l --rates 2,4 --duration 60s --drain 15s --warmup 25s
+}
+
+part_mii_s16k() {
+  start_mii || return 1
+  target "$MODEL"
+  s16k 1,2,4 75 38
+  step saturate-l2s 100 saturate "${common[@]}" --dataset l2s --budget 80s
 }
 
 start_llamacpp() {  # .parcel/llamacpp/llama-server.tar.xz.00 …: the program, built elsewhere
@@ -196,10 +228,18 @@ part_llamacpp_more() {  # batches that fit their time, long answers in a load lo
   step sweep-s2l 140 sweep "${common[@]}" --dataset s2l --rates 2 --duration 110s --drain 15s --warmup 50s
 }
 
+part_llamacpp_s16k() {
+  start_llamacpp || return 1
+  target llama-2-7b
+  s16k 0.5,1,2 75 38
+  step saturate-s2l 100 saturate "${common[@]}" --dataset s2l --budget 80s
+}
+
 part_rehearsal() {  # the same steps, a small model, no GPU: does everything hold together?
   GPU=
   start 60 llama.cpp --served-model-name tiny || return 1
   sweeps tiny 2,4 1 0.5
+  s16k 0.5,1 25 12
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 8 --batch-sizes 1,all --repeats 2
   step saturate-s2s 60 saturate "${common[@]}" --dataset s2s --budget 30s
 }
@@ -210,7 +250,5 @@ unpack common "$W/common"
 ulimit -n 65536 2>/dev/null
 nvidia-smi --query-gpu=name,driver_version,memory.used --format=csv,noheader 2>/dev/null | tee "$R/gpu.txt"
 python3 -c 'import platform, sys; print(sys.version.split()[0], platform.platform())' > "$R/machine.txt"
-case $PART in
-  vllm | vllm_more | transformers | transformers_more | mii | mii_more | llamacpp | llamacpp_more | rehearsal) "part_$PART" ;;
-  *) echo "there is no part '$PART'" >&2; exit 2 ;;
-esac
+declare -F "part_$PART" > /dev/null || { echo "there is no part '$PART'" >&2; exit 2; }
+"part_$PART"
