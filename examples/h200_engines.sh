@@ -166,7 +166,7 @@ part_transformers_s2l() {  # what stands on both sides of the one rate of _more
 part_transformers_s16k() {
   start_transformers || return 1
   target "$MODEL"
-  s16k 0.25,1 200 100
+  s16k 0.25,0.5 190 95
 }
 
 start_mii() {

@@ -105,7 +105,7 @@ class Filling:
     @property
     def enough_s(self) -> int:
         """A load that would do, also when a full server takes some times as long for each."""
-        return ceil(TURNS * self.stay_ns / NS_PER_S / WHOLE_S) * WHOLE_S
+        return ceil(max(TURNS * self.stay_ns, 2 * self.load_ns) / NS_PER_S / WHOLE_S) * WHOLE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +155,22 @@ def _going_on(whole: Backlog, flow: Flow, end_ns: float) -> Backlog:
 
 def _filling(flow: Flow, since_ns: Floats, rows: Bools, cut: Bools, end_ns: float) -> Filling | None:
     """None when the load went on until the server was full and one answer more had ended, and where arrivals do not set
-    the pace. What still ran when the run ended counts with its age; the mean is all these times over those that ended,
-    as for lives that are cut short.
+    the pace.
+
+    What still ran when the run ended lasts so long at least: Kaplan and Meier's estimate (1958) for lives that are cut
+    short, and beyond the longest of them an exponential tail with the mean of all.
     """
     rows = rows & ~np.isnan(since_ns)
-    stays_ns = np.sort((np.fmin(flow.done_ns, flow.ended_ns) - since_ns)[rows])
+    stays_ns = (np.fmin(flow.done_ns, flow.ended_ns) - since_ns)[rows]
     if flow.loop != "open" or end_ns <= 0 or not len(stays_ns):
         return None
-    n, ended = len(stays_ns), int((rows & ~cut & ~np.isnan(flow.done_ns)).sum())
-    mean_ns = float(stays_ns.sum()) / max(ended, 1)
-    filled = (np.cumsum(stays_ns) + np.arange(n - 1, -1, -1) * stays_ns) / n  # E[min(S, t)] at each stay
-    full_ns = float(np.interp(FILLED * mean_ns, np.append(0.0, filled), np.append(0.0, stays_ns)))
-    return Filling(float(stays_ns.mean()), end_ns) if end_ns < full_ns + mean_ns else None
+    order = np.argsort(stays_ns, kind="stable")
+    stays_ns, ended = stays_ns[order], (~cut & ~np.isnan(flow.done_ns))[rows][order]
+    going_on = np.cumprod(1 - ended / np.arange(len(stays_ns), 0, -1))  # share that lasts longer than each of them
+    filled_ns = np.cumsum(np.append(1.0, going_on[:-1]) * np.diff(stays_ns, prepend=0.0))  # E[min(S, t)] there
+    mean_ns = float(filled_ns[-1] + going_on[-1] * stays_ns.sum() / max(ended.sum(), 1))
+    full_ns = float(np.interp(FILLED * mean_ns, np.append(0.0, filled_ns), np.append(0.0, stays_ns)))
+    return Filling(float(filled_ns[-1]), end_ns) if end_ns < full_ns + mean_ns else None
 
 
 def backlog(flow: Flow, end_ns: float) -> Backlog | None:

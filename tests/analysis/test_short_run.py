@@ -53,7 +53,8 @@ def point(rate: float, answer_s: Any, seed: int, load_s: float = 8.0, drain_s: f
     due_s = np.cumsum(rng.exponential(1 / rate, int(3 * rate * load_s) + 20))
     due_s = due_s[due_s < load_s]
     ended_s = load_s + drain_s
-    done_s = served(due_s, rng.uniform(0.3, 1.7, len(due_s)), answer_s, ended_s)
+    least, most = more.get("work", (0.3, 1.7))
+    done_s = served(due_s, rng.uniform(least, most, len(due_s)), answer_s, ended_s)
     ended_s = min(ended_s, max(done_s))
     rows = []
     for k, (due, done) in enumerate(zip(due_s.tolist(), done_s, strict=True)):
@@ -119,6 +120,20 @@ def test_what_we_cut_off_has_not_ended() -> None:
         each = point(1, batching(72.0, 0.0), seed, 110.0, 15.0, warmup_s=50)
         assert Code.SHORT_RUN in codes(each)
         assert said([each]).startswith("Whether the server keeps up with 1 req/s cannot be told.")
+
+
+def test_answers_of_equal_length_that_we_cut_off_last_no_longer_than_those_that_ended() -> None:
+    """73 s an answer, a load of 190 s, the first 95 s cut, 5 s to drain: of what was due after that a quarter ended."""
+    for seed in SEEDS:
+        each = point(0.25, batching(73.0, 0.0), seed, 190.0, 5.0, warmup_s=95, work=(0.98, 1.02))
+        assert not {Code.SHORT_RUN, Code.SATURATED} & codes(each)
+
+
+def test_the_load_proposed_is_longer_than_the_one_that_was_too_short() -> None:
+    """Of what was due after the cut nothing has run for long."""
+    each = point(20, ROOMY, 1, 40.0, 1.0, warmup_s=38)
+    proposed = next(found["try_next"] for found in each["findings"] if found["code"] == Code.SHORT_RUN)
+    assert proposed == "Run longer: --duration 90s."
 
 
 def test_a_sweep_of_them_claims_nothing() -> None:
