@@ -50,7 +50,7 @@ def batch(
         point = _cell(setup, folder / name, dataset, size, prompts, (number, len(cells)), observer)
         points.append(point | {"run": name})
         header = header or header_of(setup, started_of(folder / name))
-        cut = setup.interrupts.count > 0
+        cut = setup.is_interrupted()
         summary = write_batch(folder, header | {"cut": cut or number < len(cells)}, points)
         point_done(points[-1])
         if cut:

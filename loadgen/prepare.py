@@ -24,6 +24,7 @@ from loadgen.engines.catalog import SIMULATOR, find_engine
 from loadgen.engines.introduction import introduce
 from loadgen.engines.launch import Launched, launch_simulator
 from loadgen.engines.probe import Protocol, measure_words, probe, tokenize_count
+from loadgen.engines.rest import Rest
 from loadgen.engines.starting import launch_engine, plan_engine
 from loadgen.errors import BadInputError, EngineError
 from loadgen.interrupts import Interrupts
@@ -45,6 +46,7 @@ from loadgen.workload.prompts import (
 from loadgen.workload.tokenizer import Tokenizer, load_tokenizer
 from loadgen.workload.words import WORDS
 
+_REST_TOKENS = 8  # of a tiny request
 _UNLIMITED_SEQS = 1_000_000  # what the simulator says when nothing limits its batch
 
 
@@ -64,10 +66,23 @@ class SetUp:
     prompt_seed: int
     told: dict[str, Any] = field(default_factory=dict)  # by a server that we did not start, of itself
     interrupts: Interrupts = field(default_factory=Interrupts)
+    rest: Rest | None = None  # of a command that makes several runs
 
     def prompts(self, seed: int, lengths: Lengths) -> PromptSource:
         """Recorded texts where the dataset has them, else made to length."""
         return recorded_prompts(lengths.texts) if lengths.texts else self.made(seed)
+
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C came."""
+        return self.interrupts.count > 0
+
+    def know_rest(self) -> Rest:
+        """Learn what the idle server is like: to be called before the first of several runs."""
+        prompts = self.prompts(self.prompt_seed, _first_of(self.settings))
+        settings, prompt = self.settings, prompts(0, _REST_TOKENS)
+        body = self.protocol.body(prompt, 1, stream=settings.stream, extra=settings.extra_body)
+        self.rest = Rest(self.asker, self.protocol.path, body)
+        return self.rest
 
     @property
     def target(self) -> dict[str, Any]:
@@ -108,7 +123,7 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
     slo = slo_of(settings.slo)
     target = parse_target(settings.base_url) if settings.base_url else None
     tokenizer = load_tokenizer(settings.tokenizer) if settings.tokenizer else None
-    lengths_of(settings, settings.dataset if settings.dataset != "all" else "s2s", 1)  # a bad dataset is said at once
+    _first_of(settings)  # a bad dataset is said at once
     with ExitStack() as stack:
         worker = stack.enter_context(LocalWorker())  # starts while the server does
         engine = None
@@ -147,6 +162,11 @@ def setting_up(settings: Settings, folder: Path, say: Callable[[str], None] = la
             yield setup
         if engine is not None and engine.process.poll() is not None:
             say("Warning: the engine ended while it was measured; its log says more than the figures.")
+        if engine is None and setup.rest is not None and (unrest := setup.rest.wait(0)):
+            say(
+                f"Warning: the server is still busy with requests that were let go: {unrest.seen}. Wait until it is at "
+                "rest before you measure it again."
+            )
 
 
 def _keep_log(log: Path, folder: Path) -> None:
@@ -240,6 +260,11 @@ def _is_exact(measured: list[tuple[int, int]]) -> bool:
 def _ids_less(source: PromptSource, overhead: int) -> PromptSource:
     """Room for the tokens that the server adds itself, a BOS for instance."""
     return lambda index, wanted: source(index, max(1, wanted - overhead))
+
+
+def _first_of(settings: Settings) -> Lengths:
+    """The first request, of whatever dataset comes first."""
+    return lengths_of(settings, "s2s" if settings.dataset == "all" else settings.dataset, 1)
 
 
 def lengths_of(settings: Settings, dataset: str, n: int) -> Lengths:

@@ -10,7 +10,7 @@ class Progress:
 
     target: str = ""  # base URL, model, engine: one line
     dataset: str = ""
-    phase: str = "starting"  # starting, warm-up, measuring, draining, analysing, done
+    phase: str = "starting"  # starting, waiting for rest, warm-up, measuring, draining, analysing, done
     point: int = 1  # this run is point k …
     points: int = 1  # … of n
     request_rate: float | None = None  # asked, requests/s; None for a closed loop

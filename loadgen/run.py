@@ -52,12 +52,13 @@ def run_once(
     point: tuple[int, int] = (1, 1),
     later_ns: int = 0,
     observer: Observer = ignore,
+    unrest: str = "",
 ) -> dict[str, Any]:
     """Drive one plan to its end and return its point; the folder holds everything.
 
     `rate` is a number, the text of a curve, or None for a closed loop; `count` requests instead of a duration, 0 for
     none; `later_ns` is what the command has left to do
-    after this run, for the time shown as remaining.
+    after this run, for the time shown as remaining; `unrest` what shows that the server is not at rest, if it is not.
     """
     settings = setup.settings
     drawn: list[Lengths] = []
@@ -92,6 +93,7 @@ def run_once(
         point=point,
         later_ns=later_ns,
         observer=observer,
+        unrest=unrest,
     )
 
 
@@ -109,6 +111,7 @@ def drive(
     observer: Observer = ignore,
     overseer: Overseer = NOBODY,
     replayed: dict[str, Any] | None = None,
+    unrest: str = "",
 ) -> dict[str, Any]:
     """Save a plan, send it, record and judge it; the arguments as of `run_once`, whose second half this is.
 
@@ -122,6 +125,7 @@ def drive(
     run_folder.create(folder)
     plan.save(folder / run_folder.PLAN)
     manifest = _manifest(setup, plan, rate, dataset, started) | ({"replay": replayed} if replayed else {})
+    manifest |= {"unrest": unrest} if unrest else {}
     run_folder.write_json(folder / run_folder.MANIFEST, manifest)
 
     def bodies() -> Iterator[Body]:
@@ -164,7 +168,7 @@ def drive(
     finally:
         watch.scraper.stop()
         recorder.close(max(ended_ns, recorder.last_tick.time_ns))
-    manifest |= {"clean": True, "cut": False, "interrupted": setup.interrupts.count > 0, "ended_ns": ended_ns}
+    manifest |= {"clean": True, "cut": False, "interrupted": setup.is_interrupted(), "ended_ns": ended_ns}
     if watch.stopped_ns:
         manifest["stop_ns"] = watch.stopped_ns
     run_folder.write_json(folder / run_folder.MANIFEST, manifest)

@@ -7,9 +7,11 @@ from typing import Any
 
 from loadgen.analysis.sweep import answer, sweep_summary
 from loadgen.config import Settings
+from loadgen.engines.rest import LIMIT_NS as REST_LIMIT_NS
 from loadgen.errors import RunFolderError
+from loadgen.exchange import Outcome
 from loadgen.prepare import SetUp
-from loadgen.progress import Observer, ignore
+from loadgen.progress import Observer, Progress, ignore
 from loadgen.records import folder as run_folder
 from loadgen.report.html import render_html
 from loadgen.run import header_of, run_once, started_of, write_reports
@@ -48,7 +50,13 @@ def sweep(
         run_folder.create(folder)
     points: list[dict[str, Any]] = []
     header: dict[str, Any] = {}
+    rest = setup.know_rest() if len(runs) > 1 else None
     for number, (dataset, rate) in enumerate(runs, 1):
+        if rest and rest.is_disturbed:
+            observer(Progress(setup.in_words(), dataset, "waiting for rest", number, len(runs), rate))
+        unrest = rest.wait(REST_LIMIT_NS, setup.is_interrupted) if rest else None
+        if points and setup.is_interrupted():
+            break
         later = sum(duration_ns_of(settings, each) for _, each in runs[number:])
         name = f"{number:02d}-{Path(dataset).stem}-{rate:g}"
         point = run_once(
@@ -61,14 +69,21 @@ def sweep(
             point=(number, len(runs)),
             later_ns=later,
             observer=observer,
+            unrest=unrest.seen if unrest else "",
         )
+        if rest and _let_go(point):
+            rest.disturb()
         points.append(point | {"run": name})
         header = header or header_of(setup, started_of(folder / name))
-        write_sweep(folder, header | {"cut": setup.interrupts.count > 0 or number < len(runs)}, points)
+        write_sweep(folder, header | {"cut": setup.is_interrupted() or number < len(runs)}, points)
         point_done(points[-1])
-        if setup.interrupts.count:
-            break
-    return write_sweep(folder, header | {"cut": len(points) < len(runs) or setup.interrupts.count > 0}, points)
+    return write_sweep(folder, header | {"cut": len(points) < len(runs) or setup.is_interrupted()}, points)
+
+
+def _let_go(point: dict[str, Any]) -> bool:
+    """Whether requests were dropped that the server may still be at."""
+    whole = point["whole_run"]
+    return bool(whole["censored"] or whole["errors"].get(Outcome.TIMEOUT))
 
 
 def write_sweep(folder: Path, header: dict[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:

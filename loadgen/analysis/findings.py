@@ -29,6 +29,7 @@ class Code(StrEnum):
     SATURATED = "SATURATED"
     MAYBE_SATURATED = "MAYBE_SATURATED"
     SHORT_RUN = "SHORT_RUN"
+    NOT_AT_REST = "NOT_AT_REST"
     NO_PLATEAU = "NO_PLATEAU"
     FEW_SAMPLES = "FEW_SAMPLES"
     OUTPUT_LENGTH = "OUTPUT_LENGTH"
@@ -155,6 +156,12 @@ FINDINGS: dict[Code, _Template] = {
         "Answers took {stay} on average and the load lasted {load}: it ended before the server had filled.",
         "Hardly anything had the time to end, fast or slow: what did says little of what the server can do.",
         "Run longer: --duration {duration}.",
+    ),
+    Code.NOT_AT_REST: (
+        _WARNING,
+        "The server was still busy when this load began: {seen}.",
+        "It goes on with requests of the load before that were let go, and what it gives to them is missing here.",
+        "Let them end (a longer --drain), or measure this load by itself on the server at rest.",
     ),
     Code.NO_PLATEAU: (
         _WARNING,

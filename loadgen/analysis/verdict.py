@@ -63,7 +63,7 @@ VERDICTS: dict[str, tuple[Severity, frozenset[Code]]] = {
         ),
     ),
     "SERVER_ERRORS": (_ERROR, frozenset({Code.SERVER_ERRORS})),
-    "NOT_STEADY": (_WARNING, frozenset({Code.SATURATED, Code.SHORT_RUN, Code.NO_PLATEAU})),
+    "NOT_STEADY": (_WARNING, frozenset({Code.SATURATED, Code.SHORT_RUN, Code.NOT_AT_REST, Code.NO_PLATEAU})),
     "TOO_FEW_SAMPLES": (_WARNING, frozenset({Code.FEW_SAMPLES, Code.MAYBE_SATURATED})),
 }
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
@@ -237,6 +237,8 @@ def _server(e: Evidence) -> Iterator[Finding]:
     elif e.backlog is not None and e.backlog.doubtful:
         growth = format_number(round(e.backlog.growth))
         yield finding(Code.MAYBE_SATURATED, growth=growth, arrivals=point["whole_run"]["num_prompts"])
+    if unrest := e.run.manifest.get("unrest"):
+        yield finding(Code.NOT_AT_REST, seen=unrest)
     if _over((point["server"] or {}).get("lateness_p99_ms"), LIMITS["simulator_late_ms"]):
         yield finding(Code.SIMULATOR_LATE, lateness=_ms(point["server"]["lateness_p99_ms"]))
 

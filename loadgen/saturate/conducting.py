@@ -10,7 +10,6 @@ from typing import Any
 
 from loadgen.analysis.slo import Slo, slo_of
 from loadgen.config import Settings
-from loadgen.engines.rest import Rest
 from loadgen.prepare import SetUp, lengths_of
 from loadgen.progress import Observer, ignore
 from loadgen.saturate import searched
@@ -23,7 +22,6 @@ from loadgen.search.search import Limits, search
 _LENGTHS = 50_000  # drawn to know the workload's means to a third of a percent
 _IN_FLIGHT_MAX = 4096
 _FILES_KEPT = 64  # file descriptors that are not connections
-_REST_TOKENS = 8
 
 
 def saturate(
@@ -46,7 +44,7 @@ def saturate(
     try:
         while going is not None:
             asking, probe = going
-            bench = bench or Bench(setup, folder, workload, _rest(setup), observer)
+            bench = bench or Bench(setup, folder, workload, setup.know_rest(), observer)
             spent_ns = sum(each.judged.duration_ns for each in entries)
             made = make(
                 bench,
@@ -109,10 +107,3 @@ def workload_of(settings: Settings) -> Workload:
     """The mean lengths of what the requests are drawn from."""
     lengths = lengths_of(settings, settings.dataset, _LENGTHS)
     return Workload(float(lengths.input_tokens.mean()), float(lengths.output_tokens.mean()))
-
-
-def _rest(setup: SetUp) -> Rest:
-    prompts = setup.prompts(setup.prompt_seed, lengths_of(setup.settings, setup.settings.dataset, 1))
-    settings = setup.settings
-    body = setup.protocol.body(prompts(0, _REST_TOKENS), 1, stream=settings.stream, extra=settings.extra_body)
-    return Rest(setup.asker, setup.protocol.path, body)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.endpoints.answer import Reading
+from loadgen.engines.rest import LIMIT_NS as REST_LIMIT_NS
 from loadgen.engines.rest import Rest
+from loadgen.errors import TargetError
 from loadgen.exchange import Done, Looked, Outcome
 from loadgen.plan import Int64s, Plan
 from loadgen.prepare import SetUp, lengths_of
@@ -22,14 +24,13 @@ from loadgen.search import telling
 from loadgen.search.journal import Entry
 from loadgen.search.probe import Judged, Kind, Probe, Workload, is_enough, judge
 from loadgen.search.sight import Sight
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_duration
 from loadgen.workload.lengths import Lengths
 
 _REQUESTS_MAX = 1_000_000  # of one plan: more than a probe needs, and 50 MB of table
 _LEAP = 6  # times the throughput seen so far: no probe has more, since the next rung is at most 4 times as high
 _FASTEST = 200.0  # requests/s of the first rung, one in flight, before anything has been seen
 _GRACE_SHARE, _GRACE_NS_MIN = 0.1, NS_PER_S  # of a probe, for what is in flight at its end to end by itself
-_REST_NS = 120 * NS_PER_S
 _DEAR = 0.2  # of what is left to spend: too much for a second try
 _BUSY = 0.85  # of a core: a client that is that busy will be so again
 
@@ -78,9 +79,6 @@ class Bench:
     rest: Rest
     observer: Observer
 
-    def is_interrupted(self) -> bool:
-        return self.setup.interrupts.count > 0
-
 
 def make(bench: Bench, number: int, probe: Probe, *, fastest: float, later_ns: float) -> Entry | None:
     """The run, on a server at rest, and its judgement; None when the user interrupted it.
@@ -110,8 +108,13 @@ def _try(
 ) -> tuple[Judged, dict[str, Any]] | None:
     """One run of the probe and its point."""
     setup = bench.setup
-    bench.rest.wait(_REST_NS, bench.is_interrupted)
-    if bench.is_interrupted():
+    if unrest := bench.rest.wait(REST_LIMIT_NS, setup.is_interrupted):
+        waited = format_duration(unrest.waited_ns)
+        raise TargetError(
+            f"The server does not come to rest: {waited} after the load has gone {unrest.seen}.",
+            "Look at its log. When it is well again, the search can go on: loadgen saturate --resume FOLDER.",
+        )
+    if setup.is_interrupted():
         return None
     plan, lengths = _draw(setup, probe, run, fastest)
     prompt_seed = int(generator(setup.prompt_seed, f"saturate.prompts.{run}").integers(1 << 31))
@@ -129,7 +132,7 @@ def _try(
         observer=bench.observer,
         overseer=overseer,
     )
-    if bench.is_interrupted():
+    if setup.is_interrupted():
         return None
     if overseer.sight.all_failed:
         setup.asker.address()  # a server that is gone is said so; the search can go on when it is back

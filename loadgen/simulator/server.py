@@ -251,12 +251,14 @@ class Simulator:
         return make_id("hex32", self._random)
 
     def _end(self, answer: Answer, request_id: str) -> None:
-        """Free what an aborted answer still holds, and log the answer's true times."""
+        """Free what an aborted answer still holds, where the server notices, and log the answer's true times."""
         now_ns = time.monotonic_ns()
         end = answer.choices[-1].finish_reason
         for choice in answer.choices:
             if choice.sequence.state is not State.FINISHED:
                 end = "abort"
+                if self._style.finishes:
+                    continue
                 self._engine.abort(choice.sequence, now_ns)
                 self._tally.counters.ended["abort"] += 1
         self._alarm.set(self._engine.next_due_ns)

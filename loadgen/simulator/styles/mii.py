@@ -58,6 +58,7 @@ STYLE = Style(
     id_form="alnum22",
     headers=(("server", "uvicorn"), ("vary", "Origin")),
     role_at_once=True,
+    finishes=True,
     counts_stop=False,
     forces=frozenset({"min_tokens"}),
     max_completion=False,

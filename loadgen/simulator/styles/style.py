@@ -97,6 +97,7 @@ class Style:
     glued            events that are ready together share an HTTP chunk
     done             whether `data: [DONE]` ends a stream
     closes           the connection is closed after a streamed answer and after a refusal
+    finishes         it goes on generating for a client that has left
     ping, ping_s     a comment in a stream, and every how many seconds; `ping_silent`: only when nothing else was sent
     null_first       `data: null` begins the stream of a list of prompts
     counts_stop      whether usage counts the token that is a stop
@@ -133,6 +134,7 @@ class Style:
     glued: bool = False
     done: bool = True
     closes: bool = False
+    finishes: bool = False
     ping: bytes = b""
     ping_s: float = 0.0
     ping_silent: bool = False
