@@ -67,7 +67,7 @@ def collect(folders: list[tuple[str, Path]]) -> Found:
             if summary["kind"] == "sweep" and path.parent.name.startswith("sweep"):
                 before = sweeps.get(summary["dataset"])
                 if before:
-                    kept["points"] = before["points"] + kept["points"]
+                    kept["points"] = sorted(before["points"] + kept["points"], key=lambda point: point["request_rate"])
                     kept["command"] = before["command"] + "\n" + kept["command"]
                 sweeps[summary["dataset"]] = kept
             elif summary["kind"] == "saturate":
@@ -121,13 +121,25 @@ def _hint(point: Found, key: str) -> str:
     return "—" if value is None else ("~" if key in point.get("indicative", ()) else "") + figure(value)
 
 
+def _tpot(point: Found) -> str:
+    """Of answers that ended; where none did, from one token to the next of all that was decoded."""
+    token_ms = point.get("efficiency", {}).get("token_ms")
+    if metric(point, "p50_tpot_ms") is None and token_ms is not None:
+        return f"{figure(token_ms)} a token"
+    return f"{_hint(point, 'p50_tpot_ms')}, {_hint(point, 'p99_tpot_ms')}"
+
+
 def _share(value: float | None, ratio: float) -> str:
     return "—" if value is None else f"{100 * value * ratio:.3g} %"
 
 
 def _verdict(point: Found) -> str:
-    """In the tool's words; a load shorter than its answers is called so, also where an older version did not yet."""
+    """In the tool's words; a load shorter than its answers is called so where an older version, which did not know what a
+    token takes, did not say it yet.
+    """
     said = verdict_of(point["verdict"]).words
+    if point.get("efficiency", {}).get("token_ms") is not None:
+        return said
     short = point.get("p50_e2el_ms", 0.0) > 1000 * point["duration"] or point["censored"] > point["completed"]
     return "shorter than its answers" if short and point["verdict"] in ("VALID", "TOO_FEW_SAMPLES") else said
 
@@ -149,7 +161,7 @@ def sweep_table(found: Found, dataset: str) -> str:
                     _spread(point, "achieved_rate"),
                     _spread(point, "output_throughput"),
                     f"{_hint(point, 'p50_ttft_ms')}, {_hint(point, 'p99_ttft_ms')}",
-                    f"{_hint(point, 'p50_tpot_ms')}, {_hint(point, 'p99_tpot_ms')}",
+                    _tpot(point),
                     "—" if running is None else figure(running),
                     _share(efficiency.get("mbu"), limits["mbu"]),
                     _share(efficiency.get("mfu"), limits["mfu"]),
