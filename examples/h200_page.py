@@ -134,8 +134,8 @@ def _share(value: float | None, ratio: float) -> str:
 
 
 def _verdict(point: Found) -> str:
-    """In the tool's words; a load shorter than its answers is called so where an older version, which did not know what a
-    token takes, did not say it yet.
+    """In the tool's words; a load shorter than its answers is called so also by an older version, which did not say what a
+    token takes.
     """
     said = verdict_of(point["verdict"]).words
     if point.get("efficiency", {}).get("token_ms") is not None:
