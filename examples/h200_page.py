@@ -134,7 +134,7 @@ def _share(value: float | None, ratio: float) -> str:
 
 
 def _verdict(point: Found) -> str:
-    """In the tool's words; a load shorter than its answers is called so where a version that knew no better judged it."""
+    """In the tool's words; a load shorter than its answers is called so where an older version judged it otherwise."""
     said = verdict_of(point["verdict"]).words
     if point.get("efficiency", {}).get("token_ms") is not None:
         return said
