@@ -250,7 +250,7 @@ def fill(page: str, found: Found) -> str:
 
 
 def curves(found: Found) -> None:
-    for dataset in ("s2s", "l2s", "s2l"):
+    for dataset in ("s2s", "l2s", "s2l", "s16k"):
         for key, title, unit in CURVES:
             series = {
                 name: [

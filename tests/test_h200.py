@@ -31,7 +31,7 @@ def test_the_curves_are_those_of_the_figures(
     monkeypatch.setattr(h200_page, "PLACE", tmp_path)
     h200_page.curves(found)
     drawn = sorted(tmp_path.glob("*.svg"))
-    assert len(drawn) == 9
+    assert len(drawn) == 12
     for path in drawn:
         assert path.read_text() == (h200_page.PAGE.parent / path.name).read_text(), path.name
 
