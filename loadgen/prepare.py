@@ -77,7 +77,9 @@ class SetUp:
         return self.interrupts.count > 0
 
     def know_rest(self) -> Rest:
-        """Learn what the idle server is like: to be called before the first of several runs."""
+        """Learn what the idle server is like, before the first of several runs; once, since later it may be busy."""
+        if self.rest is not None:
+            return self.rest
         prompts = self.prompts(self.prompt_seed, _first_of(self.settings))
         settings, prompt = self.settings, prompts(0, _REST_TOKENS)
         body = self.protocol.body(prompt, 1, stream=settings.stream, extra=settings.extra_body)

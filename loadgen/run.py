@@ -57,8 +57,8 @@ def run_once(
     """Drive one plan to its end and return its point; the folder holds everything.
 
     `rate` is a number, the text of a curve, or None for a closed loop; `count` requests instead of a duration, 0 for
-    none; `later_ns` is what the command has left to do
-    after this run, for the time shown as remaining; `unrest` what shows that the server is not at rest, if it is not.
+    none; `later_ns` is what the command has left to do after this run, for the time shown as remaining; `unrest` what
+    shows that the server is not at rest, if it is not.
     """
     settings = setup.settings
     drawn: list[Lengths] = []

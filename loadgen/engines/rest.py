@@ -2,8 +2,8 @@
 waited behind nobody.
 
 Between two loads whatever the first one left behind must be gone, also on a server that goes on with requests whose
-client has left. A server that is slower than when it was idle for good, a warm GPU say, is not waited for to the end:
-after half of the time what may be a little slower does.
+client has left. One that has become slower for good, a GPU that is warm now say, must not be waited for in vain: after
+half of the time less is asked of it.
 """
 
 import time
