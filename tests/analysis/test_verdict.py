@@ -85,7 +85,7 @@ CASES: list[tuple[Code, RunData, str, tuple[str, ...]]] = [
      "VALID", ("no usage", "10 of 1000")),
     (Code.RETRIES, run(rows(retries=lambda k: k % 2)), "VALID", ("500 requests",)),
     (Code.CENSORED, run(rows(outcome=lambda k: "censored" if k > 989 else "ok")), "VALID", ("10 of 1000",)),
-    (Code.NOT_AT_REST, run(rows(), {"unrest": "a tiny request takes 2 s"}), "NOT_STEADY", ("a tiny request takes 2 s",)),
+    (Code.NOT_AT_REST, run(rows(), {"unrest": "it takes 2 s"}), "NOT_STEADY", ("it takes 2 s.",)),
     (Code.CUT_RUN, run(rows(), {"cut": True, "ended_ns": 12 * 10**9}), "VALID", ("12 s",)),
     (Code.SIMULATOR_LATE,
      run(rows(), telemetry=telemetry([(1, "server", LATENESS, 0.02)])),
