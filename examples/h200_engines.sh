@@ -108,6 +108,7 @@ s16k() {  # rates, seconds of a load, of its warm-up: answers of 1,000 tokens, i
 }
 
 start_vllm() {
+  unpack vllm "$W/$PART/site"; say "unpacked"
   [ -d "$W/models/shape" ] || python3 -m loadgen model llama-2-7b "$W/models/shape" --no-weights --context 4096
   export VLLM_USE_FLASHINFER_SAMPLER=0 VLLM_USE_DEEP_GEMM=0
   start 200 vllm --served-model-name llama-2-7b --model "$W/models/shape" --dummy-weights --dtype bfloat16 --max-model-len 4096 --max-num-seqs 256 \
@@ -115,7 +116,6 @@ start_vllm() {
 }
 
 part_vllm() {
-  unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
   sweeps llama-2-7b 16,64,128,256 8,16,32,64 4,8,16,32
   step batch-s2s 60 batch "${common[@]}" --dataset s2s --num-prompts 128 --batch-sizes 1,8,32,all --repeats 2
@@ -124,7 +124,6 @@ part_vllm() {
 }
 
 part_vllm_more() {  # what the first call is too short for: the limit of short answers and of long ones, S-16k in loads longer than they are
-  unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
   target llama-2-7b
   step saturate-s2s 130 saturate "${common[@]}" --dataset s2s --budget 110s --slo ttft_p99=200ms,tpot_p99=20ms
@@ -133,7 +132,6 @@ part_vllm_more() {  # what the first call is too short for: the limit of short a
 }
 
 part_vllm_s16k() {
-  unpack vllm "$W/$PART/site"; say "unpacked"
   start_vllm || return 1
   target llama-2-7b
   s16k 2,8,16 40 18

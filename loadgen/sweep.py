@@ -52,9 +52,10 @@ def sweep(
     header: dict[str, Any] = {}
     rest = setup.know_rest() if len(runs) > 1 else None
     for number, (dataset, rate) in enumerate(runs, 1):
+        unrest = None
         if rest and rest.is_disturbed:
             observer(Progress(setup.in_words(), dataset, "waiting for rest", number, len(runs), rate))
-        unrest = rest.wait(REST_LIMIT_NS, setup.is_interrupted) if rest else None
+            unrest = rest.wait(REST_LIMIT_NS, setup.is_interrupted)
         if points and setup.is_interrupted():
             break
         later = sum(duration_ns_of(settings, each) for _, each in runs[number:])

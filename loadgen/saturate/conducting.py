@@ -38,13 +38,14 @@ def saturate(
     limits, workload = limits_of(setup.settings), workload_of(setup.settings)
     entries = searched.opened(setup, folder, limits, workload)
     points = searched.points_of(folder, entries)
-    bench: Bench | None = None
+    bench = Bench(setup, folder, workload, observer)
     going = _going_on(limits, setup.slo, entries, folder)
     finished = going is None
+    if not finished:
+        setup.know_rest()  # before the time of a probe counts
     try:
         while going is not None:
             asking, probe = going
-            bench = bench or Bench(setup, folder, workload, setup.know_rest(), observer)
             spent_ns = sum(each.judged.duration_ns for each in entries)
             made = make(
                 bench,

@@ -11,7 +11,6 @@ from typing import Any
 
 from loadgen.endpoints.answer import Reading
 from loadgen.engines.rest import LIMIT_NS as REST_LIMIT_NS
-from loadgen.engines.rest import Rest
 from loadgen.errors import TargetError
 from loadgen.exchange import Done, Looked, Outcome
 from loadgen.plan import Int64s, Plan
@@ -76,7 +75,6 @@ class Bench:
     setup: SetUp
     folder: Path
     workload: Workload
-    rest: Rest
     observer: Observer
 
 
@@ -108,10 +106,11 @@ def _try(
 ) -> tuple[Judged, dict[str, Any]] | None:
     """One run of the probe and its point."""
     setup = bench.setup
-    if unrest := bench.rest.wait(REST_LIMIT_NS, setup.is_interrupted):
+    rest = setup.know_rest()
+    if unrest := rest.wait(REST_LIMIT_NS, setup.is_interrupted):
         waited = format_duration(unrest.waited_ns)
         raise TargetError(
-            f"The server does not come to rest: {waited} after the load has gone {unrest.seen}.",
+            f"The server does not come to rest: {waited} after the load has gone, {unrest.seen}.",
             "Look at its log. When it is well again, the search can go on: loadgen saturate --resume FOLDER.",
         )
     if setup.is_interrupted():
@@ -137,7 +136,7 @@ def _try(
     if overseer.sight.all_failed:
         setup.asker.address()  # a server that is gone is said so; the search can go on when it is back
     if overseer.dropped:
-        bench.rest.disturb()
+        rest.disturb()
     return overseer.conclude(), point
 
 
